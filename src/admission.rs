@@ -1,0 +1,361 @@
+//! The admission protocol: the bytes of an `AdmissionReview` in, the bytes of its answer out.
+//!
+//! The review is decoded in one pass into borrowed views; nothing of the object is built or written back. Errors tell
+//! where the bytes are wrong and never quote them.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use crate::{
+    inject::{
+        Decision, Place, decide,
+        report::{Outcome as StepOutcome, Refusal},
+    },
+    pod::{PodView, Str},
+    policy::set::Snapshot,
+};
+
+/// `apiVersion` of the reviews that are understood.
+pub const API_VERSION: &str = "admission.k8s.io/v1";
+
+/// Longest warning; the API server cuts what is longer (`AdmissionResponse.warnings`).
+const WARNING_LENGTH: usize = 256;
+/// Most warnings; all of them together may have 4096 characters.
+const WARNINGS: usize = 10;
+
+/// The answer to a review.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The answering `AdmissionReview`, as JSON.
+    pub body: Vec<u8>,
+    /// What was decided.
+    pub outcome: Outcome,
+    /// What a log line says of it.
+    pub summary: Summary,
+}
+
+/// What was decided on a review.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The answer has a patch.
+    Patched,
+    /// Policies matched, and there was nothing to do.
+    Unchanged,
+    /// No policy matched.
+    NoMatch,
+    /// A kind, operation, namespace or pod that is never touched.
+    Excluded,
+    /// The pod is refused.
+    Refused,
+}
+
+/// What a log line says of a decision: names and counts, never a value.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Summary {
+    /// `request.uid`.
+    pub uid: String,
+    /// `request.namespace`.
+    pub namespace: String,
+    /// The pod's name, or its `generateName`.
+    pub pod: String,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// The policies that matched.
+    pub policies: Vec<String>,
+    /// Operations of the patch.
+    pub operations: usize,
+    /// Modifiers that were left out.
+    pub skipped: usize,
+}
+
+/// The bytes are not a review that can be answered.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unreadable {
+    /// Not JSON, or not of a review's shape.
+    #[error("the body is not an AdmissionReview: {what} at line {line} column {column}")]
+    Json {
+        /// Kind of the mistake.
+        what: &'static str,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// Another kind or version.
+    #[error("the body is not an AdmissionReview of {API_VERSION}, the only version that is understood")]
+    Version,
+    /// No `request`.
+    #[error("the AdmissionReview has no request")]
+    NoRequest,
+    /// No `request.uid`; an answer could not be matched to it.
+    #[error("the AdmissionReview has no request.uid")]
+    NoUid,
+    /// The creation of a pod without the pod.
+    #[error("the AdmissionReview of a pod's creation has no request.object")]
+    NoObject,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>, 'de: 'a"))]
+struct Review<'a, T> {
+    #[serde(default)]
+    api_version: Option<Str<'a>>,
+    #[serde(default)]
+    kind: Option<Str<'a>>,
+    request: Option<Request<'a, T>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>, 'de: 'a"))]
+struct Request<'a, T> {
+    #[serde(default)]
+    uid: Option<Str<'a>>,
+    #[serde(default)]
+    resource: Option<Resource<'a>>,
+    #[serde(default)]
+    sub_resource: Option<Str<'a>>,
+    #[serde(default)]
+    namespace: Option<Str<'a>>,
+    #[serde(default)]
+    operation: Option<Str<'a>>,
+    #[serde(default)]
+    dry_run: Option<bool>,
+    object: Option<T>,
+}
+
+#[derive(Deserialize)]
+struct Resource<'a> {
+    #[serde(borrow, default)]
+    group: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    version: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    resource: Option<Str<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+    message: String,
+    reason: &'static str,
+    code: u16,
+}
+
+/// Answers a review.
+///
+/// # Errors
+///
+/// Where the body is no review that can be answered: HTTP status 400.
+pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
+    let review: Review<'_, PodView<'_>> = match serde_json::from_slice(body) {
+        Ok(review) => review,
+        Err(error) => return admit_other(body, &error),
+    };
+    let request = check(review.api_version.as_ref(), review.kind.as_ref(), review.request)?;
+    let uid = request.uid.as_ref().map(Str::as_str).filter(|uid| !uid.is_empty()).ok_or(Unreadable::NoUid)?;
+    let namespace = request.namespace.as_ref().map_or("", Str::as_str);
+    let mut summary = Summary {
+        uid: uid.to_owned(),
+        namespace: namespace.to_owned(),
+        pod: request.object.as_ref().map(|pod| pod.name().to_owned()).unwrap_or_default(),
+        dry_run: request.dry_run == Some(true),
+        ..Summary::default()
+    };
+    if !is_pod_creation(&request) {
+        return Ok(untouched(uid, summary));
+    }
+    let pod = request.object.as_ref().ok_or(Unreadable::NoObject)?;
+    if pod.is_mirror() || namespace == "kube-system" || snapshot.untouched.iter().any(|own| own == namespace) {
+        return Ok(untouched(uid, summary));
+    }
+    match decide(pod, &Place { namespace, template: false, daemon_set: false }, snapshot) {
+        Ok(decision) => {
+            summarize(&mut summary, &decision);
+            Ok(answer(uid, &decision, summary))
+        }
+        Err(refusal) => Ok(refused(uid, &refusal, summary)),
+    }
+}
+
+/// A review whose object is not a pod's may hold anything; it is admitted as it is.
+fn admit_other(body: &[u8], error: &serde_json::Error) -> Result<Admitted, Unreadable> {
+    let review: Review<'_, IgnoredAny> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    let request = check(review.api_version.as_ref(), review.kind.as_ref(), review.request)?;
+    if is_pod_creation(&request) {
+        return Err(unreadable(error));
+    }
+    let uid = request.uid.as_ref().map(Str::as_str).filter(|uid| !uid.is_empty()).ok_or(Unreadable::NoUid)?;
+    Ok(untouched(uid, Summary { uid: uid.to_owned(), ..Summary::default() }))
+}
+
+fn check<'a, T>(
+    api_version: Option<&Str<'_>>,
+    kind: Option<&Str<'_>>,
+    request: Option<Request<'a, T>>,
+) -> Result<Request<'a, T>, Unreadable> {
+    if api_version.map(Str::as_str) != Some(API_VERSION) || kind.map(Str::as_str) != Some("AdmissionReview") {
+        return Err(Unreadable::Version);
+    }
+    request.ok_or(Unreadable::NoRequest)
+}
+
+fn is_pod_creation<T>(request: &Request<'_, T>) -> bool {
+    let is = |text: &Option<Str<'_>>, wanted: &str| text.as_ref().map_or("", Str::as_str) == wanted;
+    let pods = request.resource.as_ref().is_some_and(|resource| {
+        is(&resource.group, "") && is(&resource.version, "v1") && is(&resource.resource, "pods")
+    });
+    pods && is(&request.sub_resource, "") && is(&request.operation, "CREATE")
+}
+
+/// serde_json quotes values in its messages; a pod's hold secrets.
+fn unreadable(error: &serde_json::Error) -> Unreadable {
+    use serde_json::error::Category;
+    let what = match error.classify() {
+        Category::Io => "the body could not be read",
+        Category::Syntax => "JSON is malformed",
+        Category::Data => "a field has the wrong type or is missing",
+        Category::Eof => "JSON ends too early",
+    };
+    Unreadable::Json { what, line: error.line(), column: error.column() }
+}
+
+fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
+    summary.policies = decision.policies.iter().map(|policy| policy.id.to_string()).collect();
+    summary.operations = decision.ops.len();
+    let steps = decision.report.steps().iter();
+    summary.skipped = steps.filter(|step| step.outcome == StepOutcome::Skipped).count();
+}
+
+fn untouched(uid: &str, summary: Summary) -> Admitted {
+    let response = Response { uid, allowed: true, ..Response::default() };
+    Admitted { body: encode(response), outcome: Outcome::Excluded, summary }
+}
+
+fn refused(uid: &str, refusal: &Refusal, summary: Summary) -> Admitted {
+    let message = format!("stowage: {}", refusal.message);
+    let status = Some(Status { status: "Failure", message, reason: "Invalid", code: 422 });
+    let response = Response { uid, allowed: false, status, ..Response::default() };
+    Admitted { body: encode(response), outcome: Outcome::Refused, summary }
+}
+
+fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
+    let mut response = Response { uid, allowed: true, warnings: shorten(&decision.warnings), ..Response::default() };
+    let outcome = if decision.ops.is_empty() {
+        if decision.policies.is_empty() { Outcome::NoMatch } else { Outcome::Unchanged }
+    } else {
+        let patch = serde_json::to_vec(&decision.ops).unwrap_or_default();
+        response.patch_type = Some("JSONPatch");
+        response.patch = Some(STANDARD.encode(patch));
+        Outcome::Patched
+    };
+    if !decision.policies.is_empty() {
+        response.audit_annotations = audit(decision, &summary);
+    }
+    Admitted { body: encode(response), outcome, summary }
+}
+
+fn audit(decision: &Decision<'_>, summary: &Summary) -> BTreeMap<&'static str, String> {
+    let mut audit = BTreeMap::from([("policies", summary.policies.join(","))]);
+    for (name, skipped) in [("injected", false), ("skipped", true)] {
+        let mut list = String::new();
+        for step in decision.report.steps().iter().filter(|step| (step.outcome == StepOutcome::Skipped) == skipped) {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(&step.policy.id.name);
+            list.push('/');
+            list.push_str(&step.modifier);
+        }
+        if !list.is_empty() {
+            audit.insert(name, list);
+        }
+    }
+    audit
+}
+
+/// Warnings as the API server passes them on: at most ten, of at most 256 characters.
+#[must_use]
+pub fn shorten(warnings: &[String]) -> Vec<String> {
+    let mut short: Vec<String> = warnings
+        .iter()
+        .take(WARNINGS)
+        .map(|warning| match warning.char_indices().nth(WARNING_LENGTH) {
+            None => warning.clone(),
+            Some(_) => {
+                let end = warning.char_indices().nth(WARNING_LENGTH - 1).map_or(warning.len(), |(at, _)| at);
+                format!("{}…", warning.get(..end).unwrap_or(warning))
+            }
+        })
+        .collect();
+    if let (Some(more), Some(last)) = (warnings.len().checked_sub(WARNINGS).filter(|more| *more > 0), short.last_mut())
+    {
+        *last = format!("stowage: and {} more warnings; see stowage inject -o explain", more + 1);
+    }
+    short
+}
+
+fn encode(response: Response<'_>) -> Vec<u8> {
+    let answer = Answer { kind: "AdmissionReview", api_version: API_VERSION, response };
+    // Strings and numbers only: there is nothing here that cannot be written.
+    serde_json::to_vec(&answer).unwrap_or_default()
+}
+
+/// The answer to a review as `inject -o review` shows it, without a review that asked.
+#[must_use]
+pub fn review_of(uid: &str, decision: &Result<Decision<'_>, Refusal>) -> Vec<u8> {
+    match decision {
+        Ok(decision) => {
+            let mut summary = Summary::default();
+            summarize(&mut summary, decision);
+            answer(uid, decision, summary).body
+        }
+        Err(refusal) => refused(uid, refusal, Summary::default()).body,
+    }
+}
+
+impl Outcome {
+    /// The word that metrics and logs use.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Patched => "patched",
+            Self::Unchanged => "unchanged",
+            Self::NoMatch => "no_match",
+            Self::Excluded => "excluded",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Whether a document is an AdmissionReview.
+#[must_use]
+pub fn is_review(value: &serde_json::Value) -> bool {
+    value.get("kind").and_then(serde_json::Value::as_str) == Some("AdmissionReview")
+}

@@ -1,0 +1,227 @@
+//! `stowage inject`: the webhook's decision, offline.
+
+mod explain;
+mod workload;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args as ClapArgs, ValueEnum};
+use serde_json::{Value, json};
+
+use self::workload::Target;
+use super::{Failure, files, print, say};
+use crate::{
+    admission::{admit, is_review, review_of, shorten},
+    inject::{Decision, decide, report::Refusal},
+    pod::PodView,
+    policy::{document, set::Snapshot},
+};
+
+/// Shows what the webhook would do, offline.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Args {
+    /// Pods, workloads, Lists or an AdmissionReview, as YAML or JSON; - is stdin
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    file: PathBuf,
+    /// Policy file or folder; may be given again
+    #[arg(long, value_name = "PATH", required = true)]
+    policies: Vec<PathBuf>,
+    /// Namespace of objects that name none
+    #[arg(short, long, default_value = "default")]
+    namespace: String,
+    /// Labels of the namespace, as a namespaceSelector and pod security read them
+    #[arg(long, value_name = "K=V,…", value_delimiter = ',', value_parser = pair)]
+    namespace_labels: Vec<(String, String)>,
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = Output::Yaml)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Output {
+    /// The objects as they would be, as YAML
+    Yaml,
+    /// The objects as they would be, as JSON
+    Json,
+    /// The RFC 6902 operations
+    Patch,
+    /// The answering AdmissionReview
+    Review,
+    /// A table of which policy and modifier did what, and why not
+    Explain,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let loaded = files::load_all(&args.policies)?;
+    let mut snapshot = loaded.snapshot();
+    let documents = document_values(args)?;
+    let mut objects = Vec::new();
+    for value in documents {
+        flatten(value, &mut objects);
+    }
+    if objects.is_empty() {
+        return Err(anyhow!("{} holds no object", args.file.display()).into());
+    }
+    let labels: BTreeMap<String, String> = args.namespace_labels.iter().cloned().collect();
+    let mut printer = Printer { output: args.output, items: Vec::new(), text: String::new(), refused: false };
+    for object in objects {
+        if !labels.is_empty() {
+            let namespace = namespace(&object, &args.namespace).to_owned();
+            snapshot.namespaces.insert(namespace, labels.clone());
+        }
+        printer.object(object, &args.namespace, &snapshot)?;
+    }
+    printer.finish()
+}
+
+fn document_values(args: &Args) -> Result<Vec<Value>, Failure> {
+    let text = files::input(&args.file)?;
+    // Plain JSON keeps its nulls and the order of everything.
+    if let Ok(value) = serde_json::from_str::<Value>(&text) {
+        return Ok(vec![value]);
+    }
+    let documents = document::parse(&text).with_context(|| format!("reading {}", args.file.display()))?;
+    Ok(documents.into_iter().map(|document| document.value).collect())
+}
+
+fn flatten(value: Value, objects: &mut Vec<Value>) {
+    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+    match value {
+        Value::Object(mut map) if is_list && map.get("items").is_some_and(Value::is_array) => {
+            if let Some(Value::Array(items)) = map.remove("items") {
+                items.into_iter().for_each(|item| flatten(item, objects));
+            }
+        }
+        Value::Null => {}
+        value => objects.push(value),
+    }
+}
+
+fn namespace<'v>(object: &'v Value, fallback: &'v str) -> &'v str {
+    let pointer = if is_review(object) { "/request/namespace" } else { "/metadata/namespace" };
+    object.pointer(pointer).and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or(fallback)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+struct Printer {
+    output: Output,
+    items: Vec<Value>,
+    text: String,
+    refused: bool,
+}
+
+impl Printer {
+    fn object(&mut self, object: Value, namespace_arg: &str, snapshot: &Snapshot) -> Result<(), Failure> {
+        if is_review(&object) {
+            return self.review(object, snapshot);
+        }
+        let Some(target) = Target::of(&object) else {
+            let kind = object.get("kind").and_then(Value::as_str).unwrap_or("object without a kind");
+            if matches!(self.output, Output::Yaml | Output::Json) {
+                self.items.push(object);
+            } else {
+                say(&format!("stowage: {kind} is passed over: it has no pod"));
+            }
+            return Ok(());
+        };
+        let namespace = namespace(&object, namespace_arg).to_owned();
+        self.pod(object, &target, &namespace, snapshot)
+    }
+
+    fn pod(&mut self, object: Value, target: &Target, namespace: &str, snapshot: &Snapshot) -> Result<(), Failure> {
+        let name = format!("{} {}", target.kind, workload::name(&object));
+        let filled = target.filled(&object);
+        let bytes = serde_json::to_vec(&filled).context("encoding the pod")?;
+        let pod: PodView<'_> = serde_json::from_slice(&bytes)
+            .map_err(|error| anyhow!("{name}: not a pod: line {} column {}", error.line(), error.column()))?;
+        let decision = if pod.is_mirror() || namespace == "kube-system" {
+            Ok(Decision::left_alone("mirror pods and kube-system are never touched"))
+        } else {
+            decide(&pod, &target.place(namespace), snapshot)
+        };
+        let tell = matches!(self.output, Output::Yaml | Output::Json | Output::Patch);
+        match &decision {
+            Ok(decision) if tell => {
+                shorten(&decision.warnings).iter().for_each(|warning| say(&format!("{name}: {warning}")));
+            }
+            Err(refusal) => {
+                self.refused = true;
+                say(&format!("{name}: refused: {refusal}"));
+            }
+            Ok(_) => {}
+        }
+        self.print(object, target, &name, &decision)
+    }
+
+    fn print(
+        &mut self,
+        mut object: Value,
+        target: &Target,
+        name: &str,
+        decision: &Result<Decision<'_>, Refusal>,
+    ) -> Result<(), Failure> {
+        match (self.output, decision) {
+            (Output::Explain, decision) => self.text.push_str(&explain::table(name, decision)),
+            (Output::Review, decision) => {
+                let body = review_of(workload::uid(&object), decision);
+                self.items.push(serde_json::from_slice(&body).context("decoding the answer")?);
+            }
+            (_, Err(_)) => {}
+            (Output::Patch, Ok(decision)) => {
+                let ops = json!(target.prefixed(&decision.ops));
+                self.items.push(ops);
+            }
+            (Output::Yaml | Output::Json, Ok(decision)) => {
+                let ops = target.prefixed(&decision.ops);
+                json_patch::patch(&mut object, &ops).with_context(|| format!("{name}: applying the patch"))?;
+                self.items.push(object);
+            }
+        }
+        Ok(())
+    }
+
+    /// A review is answered as the webhook answers it, byte by byte.
+    fn review(&mut self, review: Value, snapshot: &Snapshot) -> Result<(), Failure> {
+        let Some(object) = review.pointer("/request/object").cloned() else {
+            return Err(anyhow!("the AdmissionReview has no request.object").into());
+        };
+        let namespace = namespace(&review, "default").to_owned();
+        let target = Target::of(&object);
+        match (self.output, target) {
+            (Output::Review, _) | (_, None) => {
+                let bytes = serde_json::to_vec(&review).context("encoding the review")?;
+                let admitted = admit(&bytes, snapshot).context("reading the review")?;
+                self.refused |= admitted.outcome == crate::admission::Outcome::Refused;
+                self.items.push(serde_json::from_slice(&admitted.body).context("decoding the answer")?);
+                Ok(())
+            }
+            (_, Some(target)) => self.pod(object, &target, &namespace, snapshot),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let mut text = self.text;
+        let mut items = self.items;
+        let value = match items.len() {
+            0 => None,
+            1 => items.pop(),
+            _ if self.output == Output::Patch => Some(Value::Array(items)),
+            _ => Some(json!({"apiVersion": "v1", "kind": "List", "items": items})),
+        };
+        if let Some(value) = value {
+            if self.output == Output::Yaml {
+                text.push_str(&serde_saphyr::to_string(&value).context("writing YAML")?);
+            } else {
+                text.push_str(&serde_json::to_string_pretty(&value).context("writing JSON")?);
+                text.push('\n');
+            }
+        }
+        print(text.as_bytes())?;
+        if self.refused { Err(Failure::Said) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,54 @@
+//! `-o explain`: which policy and modifier did what, what was skipped, and why.
+
+use crate::inject::{
+    Decision,
+    report::{Refusal, Step},
+};
+
+/// The table of one pod.
+pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>) -> String {
+    let decision = match decision {
+        Err(refusal) => return format!("{name}: refused\n  {refusal}\n\n"),
+        Ok(decision) => decision,
+    };
+    if let Some(why) = decision.left_alone {
+        return format!("{name}: left alone: {why}\n\n");
+    }
+    let count = decision.ops.len();
+    let operations = if count == 1 { "operation" } else { "operations" };
+    let mut text = format!("{name}: {count} {operations}\n");
+    let mut rows = vec![["POLICY", "MODIFIER", "OUTCOME", "WHY"].map(str::to_owned).to_vec()];
+    for step in decision.report.steps() {
+        rows.extend(step_rows(step));
+    }
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..3).map(|column| width(column).unwrap_or(0)).collect();
+    if rows.len() > 1 {
+        for row in &rows {
+            let cells = row.iter().zip(widths.iter().map(Some).chain([None]));
+            let line: Vec<String> = cells
+                .map(|(cell, width)| match width {
+                    Some(width) => format!("{cell:width$}", width = *width),
+                    None => cell.clone(),
+                })
+                .collect();
+            text.push_str(&format!("  {}\n", line.join("  ").trim_end()));
+        }
+    }
+    let steps: Vec<String> = decision.report.warnings().collect();
+    for warning in decision.warnings.iter().filter(|warning| !steps.contains(warning)) {
+        text.push_str(&format!("  {warning}\n"));
+    }
+    text.push('\n');
+    text
+}
+
+/// A row for the step, and one more for every remark after the first.
+fn step_rows(step: &Step<'_>) -> Vec<Vec<String>> {
+    let head = [step.policy.id.to_string(), step.modifier.to_string(), step.outcome.word().to_owned()];
+    let mut remarks = step.remarks.iter().map(|remark| remark.text.clone());
+    let mut first = head.to_vec();
+    first.push(remarks.next().unwrap_or_default());
+    let rest = remarks.map(|remark| vec![String::new(), String::new(), String::new(), remark]);
+    [first].into_iter().chain(rest).collect()
+}

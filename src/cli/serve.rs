@@ -1,0 +1,186 @@
+//! `stowage serve`: the admission webhook.
+
+mod decider;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use arc_swap::ArcSwap;
+use clap::Args as ClapArgs;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use self::decider::Decider;
+use super::{Failure, now, print};
+use crate::{
+    certs::{
+        files::{Change, PairFiles},
+        output,
+    },
+    metrics::Metrics,
+    policy::set::{Loaded, Snapshot},
+    server::{
+        self, Limits,
+        admin::{self, Admin},
+        readiness::{Check, Readiness},
+        reload::{self, Audience},
+        tls::{self, ServingCertificate},
+    },
+    shutdown::{Signals, until_signalled},
+    standalone::{SAMPLE_REVIEW, Standalone},
+    telemetry::{self, LogFormat},
+    watch::files::{self, PolicyFiles},
+};
+
+/// Serves the admission webhook.
+#[derive(ClapArgs, Debug)]
+pub(super) struct Args {
+    /// Where the webhook listens, with TLS; its path is /mutate
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics listen, in plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    admin_listen: SocketAddr,
+    /// Policy file or folder, read again when its content changes; may be given again
+    #[arg(long, value_name = "PATH", required = true)]
+    policies: Vec<PathBuf>,
+    /// Make a CA and a serving certificate in memory, and print a curl line that works
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    standalone: bool,
+    /// Where the CA of --standalone is written
+    #[arg(long, value_name = "FILE", requires = "standalone")]
+    ca_out: Option<PathBuf>,
+    /// Serving certificate with its chain, PEM, read again when its content changes
+    #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "standalone")]
+    tls_cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Stowage's own namespace, which is never touched
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    own_namespace: Option<String>,
+    /// How long to keep serving after SIGTERM, so that API servers learn of it first
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = seconds)]
+    shutdown_delay: Duration,
+    /// Connections open at once; a quarter of them from one source address
+    #[arg(long, value_name = "NUMBER", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(4..))]
+    max_connections: u16,
+    /// How often files are read again
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = seconds)]
+    reload_interval: Duration,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let filter = std::env::var("RUST_LOG").ok();
+    let _flush = telemetry::init(args.log_format, filter.as_deref()).context("setting up the log")?;
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    Ok(runtime.context("starting the runtime")?.block_on(serve(args))?)
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let signals = Signals::listen().context("listening for signals")?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("registering metrics")?);
+    let readiness = Arc::new(Readiness::awaiting(&["policies", reload::CHECK, "shutdown"]));
+    let admin_listener = listen(args.admin_listen).await?;
+    tokio::spawn(admin::serve(
+        admin_listener,
+        Admin { readiness: Arc::clone(&readiness), metrics: Arc::clone(&metrics), clock: now },
+    ));
+    let snapshot = policies(&args, &metrics)?;
+    readiness.set("policies", Check::Passing);
+    let listener = listen(args.listen).await?;
+    let address = listener.local_addr().context("reading the address listened on")?;
+    let audience = Audience { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
+    let certificate = certificate(&args, address, &audience)?;
+    audience.tell(certificate.validity());
+    readiness.set("shutdown", Check::Passing);
+    info!(listen = %address, admin = %args.admin_listen, "serving");
+
+    let tls = tls::server_config(certificate).context("setting up TLS")?;
+    let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
+    let decider = Arc::new(Decider { snapshot });
+    let leave = || readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
+    let cut_off = until_signalled(signals, args.shutdown_delay, leave, |phase| {
+        server::serve(listener, tls, decider, limits, Arc::clone(&metrics), phase)
+    })
+    .await?;
+    if cut_off > 0 {
+        warn!(connections = cut_off, "stopped before all requests were answered");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
+}
+
+/// Loads the policies; a bad file at start is a failed start.
+fn policies(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<ArcSwap<Snapshot>>> {
+    let mut policy_files = PolicyFiles::new(args.policies.clone());
+    let loaded = policy_files.look()?.unwrap_or_default();
+    report(&loaded);
+    if !loaded.errors.is_empty() {
+        return Err(anyhow!("{} errors in policy files; stowage check names them too", loaded.errors.len()));
+    }
+    metrics.policies_loaded.set(i64::try_from(loaded.policies.len()).unwrap_or(i64::MAX));
+    info!(policies = loaded.policies.len(), "policies loaded");
+    let untouched = args.own_namespace.iter().cloned().collect();
+    let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { untouched, ..loaded.snapshot() }));
+    let follow = files::follow(policy_files, args.reload_interval, Arc::clone(&snapshot), Arc::clone(metrics));
+    tokio::spawn(follow);
+    Ok(snapshot)
+}
+
+fn report(loaded: &Loaded) {
+    for note in &loaded.notes {
+        warn!(file = note.file, line = note.line, field = note.error.path, note = note.error.message, "policy note");
+    }
+    for error in &loaded.errors {
+        let (field, error_text) = (&error.error.path, &error.error.message);
+        tracing::error!(file = error.file, line = error.line, field, error = error_text, "policy refused");
+    }
+    for policy in loaded.policies.iter().filter(|policy| policy.namespaces.is_some()) {
+        if loaded.namespaces.is_empty() {
+            let why =
+                "only kubernetes.io/metadata.name is known of a namespace; put Namespace documents beside the policies";
+            warn!(policy = %policy.id, why, "a policy with a namespaceSelector");
+        }
+    }
+}
+
+/// The certificate to serve: made for this run, or from files that are followed.
+fn certificate(args: &Args, address: SocketAddr, audience: &Audience) -> anyhow::Result<Arc<ServingCertificate>> {
+    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let mut pair = PairFiles::new(chain.clone(), key.clone());
+        let served = match pair.look(now()) {
+            Change::Served(served) => served,
+            Change::Refused(error) => return Err(error.into()),
+            Change::None => return Err(anyhow!("reading {}: nothing there", chain.display())),
+        };
+        let certificate = ServingCertificate::new(served);
+        let follow = reload::follow(pair, Arc::clone(&certificate), args.reload_interval, now, audience.clone());
+        tokio::spawn(follow);
+        return Ok(certificate);
+    }
+    let standalone = Standalone::new(address, now())?;
+    if let Some(path) = &args.ca_out {
+        output::to_file(path, standalone.ca_pem(), 0o644, true)?;
+    }
+    let curl = standalone.curl(address, args.ca_out.as_deref(), SAMPLE_REVIEW);
+    print(curl.as_bytes()).map_err(|failure| anyhow!("{failure}"))?;
+    Ok(ServingCertificate::new(standalone.served().clone()))
+}
+
+/// `10s`, `1m 30s`, or a number of seconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?} is not a duration such as 10s"))?;
+    Duration::try_from(duration).map_err(|_| format!("{text:?} is less than nothing"))
+}

@@ -1,0 +1,125 @@
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn pod(uid: &str) -> PodView {
+    let mut pod = PodView::default();
+    pod.metadata.uid = uid.to_owned();
+    pod.metadata.name = format!("pod-{uid}");
+    pod.metadata.namespace = "ns".to_owned();
+    pod
+}
+
+fn verdict(state: State, deadline: Option<i64>) -> Verdict {
+    Verdict { state, since: Some(at(0)), threshold: None, deadline: deadline.map(at), due: false }
+}
+
+fn names(deadlines: &mut Deadlines, now: i64) -> Vec<String> {
+    deadlines.due(at(now)).map(|due| due.uid).collect()
+}
+
+#[test]
+fn pods_come_up_in_order_once_and_not_early() {
+    let mut deadlines = Deadlines::new();
+    for (uid, deadline) in [("b", 20), ("a", 10), ("c", 30)] {
+        assert!(deadlines.upsert(&pod(uid), &verdict(State::Running, Some(deadline))));
+    }
+    deadlines.upsert(&pod("d"), &verdict(State::Running, None));
+    assert_eq!(deadlines.len(), 4);
+    assert_eq!(deadlines.next_at(), Some(at(10)));
+    assert!(names(&mut deadlines, 9).is_empty());
+    assert_eq!(names(&mut deadlines, 20), ["a", "b"]);
+    assert!(!deadlines.upsert(&pod("a"), &verdict(State::Running, Some(10))));
+    assert!(names(&mut deadlines, 25).is_empty());
+    assert_eq!(deadlines.next_at(), Some(at(30)));
+}
+
+#[test]
+fn a_fraction_of_a_second_is_not_early() {
+    let mut deadlines = Deadlines::new();
+    let exact: Timestamp = "2026-01-01T00:00:00.0005Z".parse().unwrap();
+    let verdict = Verdict { deadline: Some(exact), ..verdict(State::Running, None) };
+    deadlines.upsert(&pod("a"), &verdict);
+    assert_eq!(deadlines.due("2026-01-01T00:00:00.0004Z".parse().unwrap()).count(), 0);
+    assert_eq!(deadlines.due("2026-01-01T00:00:00.001Z".parse().unwrap()).count(), 1);
+}
+
+#[test]
+fn a_postponed_deadline_does_not_wake_early() {
+    // kube-rs's Scheduler keeps the earlier of two times for one key.
+    let mut deadlines = Deadlines::new();
+    deadlines.upsert(&pod("a"), &verdict(State::Running, Some(10)));
+    deadlines.upsert(&pod("a"), &verdict(State::Running, Some(50)));
+    assert_eq!(deadlines.next_at(), Some(at(50)));
+    assert!(names(&mut deadlines, 49).is_empty());
+    assert!(deadlines.postpone("a", at(60)));
+    assert!(names(&mut deadlines, 59).is_empty());
+    let due: Vec<DuePod> = deadlines.due(at(60)).collect();
+    assert_eq!(due[0].deadline, at(50), "lateness counts from the deadline");
+    assert!(deadlines.postpone("a", at(70)), "to retry after it has come up");
+    assert_eq!(names(&mut deadlines, 70), ["a"]);
+}
+
+#[test]
+fn a_removed_pod_never_comes_up_and_one_of_the_same_name_is_another() {
+    // Volcano cancels timers by the pod's name.
+    let mut deadlines = Deadlines::new();
+    let (mut old, mut new) = (pod("old"), pod("new"));
+    old.metadata.name = "p".to_owned();
+    new.metadata.name = "p".to_owned();
+    deadlines.upsert(&old, &verdict(State::Running, Some(10)));
+    deadlines.upsert(&new, &verdict(State::Running, Some(20)));
+    assert!(deadlines.remove("old"));
+    assert!(!deadlines.remove("old"));
+    assert_eq!(names(&mut deadlines, 30), ["new"]);
+    assert!(!deadlines.postpone("old", at(40)));
+}
+
+#[test]
+fn a_list_drops_the_pods_that_are_not_in_it() {
+    let mut deadlines = Deadlines::new();
+    for uid in ["a", "b"] {
+        deadlines.upsert(&pod(uid), &verdict(State::Running, Some(10)));
+    }
+    deadlines.begin_list();
+    deadlines.upsert(&pod("b"), &verdict(State::Running, Some(10)));
+    assert_eq!(deadlines.end_list(), 1);
+    assert_eq!(names(&mut deadlines, 10), ["b"]);
+}
+
+#[test]
+fn stale_entries_do_not_pile_up() {
+    let mut deadlines = Deadlines::new();
+    for deadline in 0..100_000 {
+        deadlines.upsert(&pod("a"), &verdict(State::Running, Some(deadline)));
+    }
+    assert!(deadlines.heap.len() <= SLACK + 2);
+    assert_eq!(names(&mut deadlines, 99_999), ["a"]);
+}
+
+#[test]
+fn uids_are_given_back_as_they_came() {
+    let uuid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+    assert_eq!(Uid::of_uuid(uuid).unwrap().to_string(), uuid);
+    for odd in ["", "u", "0A1B2C3D-4E5F-6071-8293-A4B5C6D7E8F9", "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9f"] {
+        assert_eq!(Uid::of_uuid(odd), None);
+    }
+    let mut deadlines = Deadlines::new();
+    for uid in [uuid, "u-1"] {
+        deadlines.upsert(&pod(uid), &verdict(State::Running, Some(1)));
+    }
+    let mut seen = names(&mut deadlines, 1);
+    seen.sort();
+    assert_eq!(seen, [uuid, "u-1"]);
+}
+
+#[test]
+fn the_farthest_deadline_is_held_and_never_comes_up_too_soon() {
+    let mut deadlines = Deadlines::new();
+    let far = Verdict { deadline: Some(farthest()), ..verdict(State::Running, None) };
+    deadlines.upsert(&pod("a"), &far);
+    assert_eq!(deadlines.next_at(), Some(farthest()));
+    assert_eq!(deadlines.due(at(4_000_000_000)).count(), 0);
+}

@@ -1,0 +1,241 @@
+//! What a pod itself says to Stowage, in annotations or labels under `stowage.dev/`.
+
+use std::borrow::Cow;
+
+use super::{preemption::Mode, report::Refusal};
+use crate::{
+    pod::PodView,
+    policy::{Policy, schema::nearest, spec::AutoMountType, template::Labels},
+    threshold::State,
+};
+
+/// `"false"`: no injection; `"true"` is a label that selectors may ask for.
+pub const INJECT: &str = "stowage.dev/inject";
+/// An auto-mount type; `none` is MLRun's `disable_auto_mount`.
+pub const AUTO_MOUNT: &str = "stowage.dev/auto-mount";
+/// A preemption mode.
+pub const PREEMPTION_MODE: &str = "stowage.dev/preemption-mode";
+/// Polyaxon's `environment.persistence.data`.
+pub const DATA: &str = "stowage.dev/data";
+/// Polyaxon's `environment.persistence.outputs`.
+pub const OUTPUTS: &str = "stowage.dev/outputs";
+/// Containers that are left alone.
+pub const EXCLUDE_CONTAINERS: &str = "stowage.dev/exclude-containers";
+/// Thresholds in MLRun's words, as JSON.
+pub const STATE_THRESHOLDS: &str = "stowage.dev/state-thresholds";
+/// Stowage's own record.
+pub const INJECTED: &str = "stowage.dev/injected";
+
+const PREFIX: &str = "stowage.dev/";
+const KNOWN: [&str; 8] =
+    [INJECT, AUTO_MOUNT, PREEMPTION_MODE, DATA, OUTPUTS, EXCLUDE_CONTAINERS, STATE_THRESHOLDS, INJECTED];
+
+const AUTO_MOUNT_TYPES: [AutoMountType; 8] = [
+    AutoMountType::None,
+    AutoMountType::Auto,
+    AutoMountType::V3ioCredentials,
+    AutoMountType::V3ioFuse,
+    AutoMountType::Pvc,
+    AutoMountType::S3,
+    AutoMountType::Env,
+    AutoMountType::SecretEnv,
+];
+
+/// What the pod says, where a matched policy has the block that it speaks of.
+#[derive(Clone, Debug, Default)]
+pub struct Controls<'a> {
+    /// The auto-mount type it asks for.
+    pub auto_mount: Option<AutoMountType>,
+    /// The preemption mode it asks for.
+    pub preemption_mode: Option<Mode>,
+    /// The data entries it asks for.
+    pub data: Option<Word<'a>>,
+    /// The outputs entry it asks for.
+    pub outputs: Option<Word<'a>>,
+    exclude: Vec<String>,
+}
+
+/// A value, and whether a label carries it. Labels hold no commas, so their lists are joined by `_`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Word<'a> {
+    /// The value.
+    pub text: Cow<'a, str>,
+    /// Whether a label carries it.
+    pub label: bool,
+}
+
+/// The value of a key: the annotation, else the label.
+pub fn word<'a>(pod: &'a PodView<'a>, labels: &'a dyn Labels, key: &str) -> Option<Word<'a>> {
+    match pod.annotation(key) {
+        Some(text) => Some(Word { text, label: false }),
+        None => labels.label(key).map(|text| Word { text: Cow::Borrowed(text), label: true }),
+    }
+}
+
+/// Whether the pod wants no injection.
+pub fn opts_out(pod: &PodView<'_>, labels: &dyn Labels) -> bool {
+    let value = match pod.annotation(INJECT) {
+        Some(text) => text == "false",
+        None => labels.label(INJECT) == Some("false"),
+    };
+    value
+}
+
+impl<'a> Controls<'a> {
+    /// Reads what the pod says to these policies; what it says to none of them is a warning.
+    ///
+    /// # Errors
+    ///
+    /// A value that is not allowed, under a key that a policy acts on.
+    pub fn read(
+        pod: &'a PodView<'a>,
+        labels: &'a dyn Labels,
+        policies: &[&Policy],
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, Refusal> {
+        let mut controls = Self::default();
+        let mut reader = Reader { pod, labels, warnings };
+        let any = |has: fn(&Policy) -> bool| policies.iter().any(|policy| has(policy));
+        reader.value(INJECT, true, "true, false", |text| matches!(text, "true" | "false").then_some(()))?;
+        let types = AUTO_MOUNT_TYPES.map(auto_mount_word).join(", ");
+        let asks = any(|policy| policy.auto_mount.is_some());
+        controls.auto_mount = reader.value(AUTO_MOUNT, asks, &types, |text| {
+            AUTO_MOUNT_TYPES.into_iter().find(|kind| auto_mount_word(*kind) == text)
+        })?;
+        let asks = any(|policy| policy.preemption.is_some());
+        let modes = "allow, constrain, prevent, none";
+        controls.preemption_mode = reader.value(PREEMPTION_MODE, asks, modes, |text| text.parse().ok())?;
+        let catalogue = any(|policy| policy.persistence.is_some());
+        controls.data = reader.word(DATA, catalogue);
+        controls.outputs = reader.word(OUTPUTS, catalogue);
+        if let Some(word) = word(pod, labels, EXCLUDE_CONTAINERS) {
+            controls.exclude = reader.containers(&word);
+        }
+        reader.unknown_keys();
+        Ok(controls)
+    }
+
+    /// Whether the pod wants the container `name` left alone.
+    #[must_use]
+    pub fn excludes(&self, name: &str) -> bool {
+        self.exclude.iter().any(|other| other == name)
+    }
+}
+
+impl Word<'_> {
+    /// The names of a list: by comma, in a label by `_`. A name that itself holds `_` is found among `known`.
+    #[must_use]
+    pub fn names(&self, known: &[&str]) -> Vec<String> {
+        if !self.label {
+            return self.text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        }
+        let mut names = Vec::new();
+        let mut rest = &*self.text;
+        while !rest.is_empty() {
+            let whole = known.iter().filter(|name| {
+                rest.strip_prefix(**name).is_some_and(|after| after.is_empty() || after.starts_with('_'))
+            });
+            let name = whole.max_by_key(|name| name.len()).copied();
+            let name = name.unwrap_or_else(|| rest.split('_').next().unwrap_or(rest));
+            names.push(name.to_owned());
+            rest = rest.get(name.len()..).unwrap_or_default().trim_start_matches('_');
+        }
+        names.retain(|name| !name.is_empty());
+        names
+    }
+}
+
+struct Reader<'r, 'a> {
+    pod: &'a PodView<'a>,
+    labels: &'a dyn Labels,
+    warnings: &'r mut Vec<String>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    /// The value of `key`, parsed. Wrong is refused where a policy acts on the key, and a warning elsewhere.
+    fn value<T>(
+        &mut self,
+        key: &str,
+        acted_on: bool,
+        allowed: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        let Some(word) = word(self.pod, self.labels, key) else { return Ok(None) };
+        match parse(&word.text) {
+            Some(value) if acted_on => Ok(Some(value)),
+            Some(_) => {
+                self.unheard(key);
+                Ok(None)
+            }
+            None => {
+                let text: String = word.text.chars().take(64).collect();
+                let message = format!("{key}: {text:?} is not allowed; use one of {allowed}");
+                if acted_on {
+                    return Err(Refusal { message });
+                }
+                self.warnings.push(format!("stowage: {message}"));
+                Ok(None)
+            }
+        }
+    }
+
+    fn word(&mut self, key: &str, acted_on: bool) -> Option<Word<'a>> {
+        let word = word(self.pod, self.labels, key)?;
+        if !acted_on {
+            self.unheard(key);
+        }
+        Some(word).filter(|_| acted_on)
+    }
+
+    fn unheard(&mut self, key: &str) {
+        self.warnings.push(format!("stowage: {key}: no policy that matches this pod acts on it"));
+    }
+
+    fn containers(&mut self, word: &Word<'_>) -> Vec<String> {
+        let pod = self.pod;
+        let known: Vec<&str> = pod.containers().filter_map(|(.., view)| Some(view.name.as_ref()?.as_str())).collect();
+        let names = word.names(&known);
+        for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+            let name: String = name.chars().take(64).collect();
+            self.warnings.push(format!("stowage: {EXCLUDE_CONTAINERS}: the pod has no container {name:?}"));
+        }
+        names
+    }
+
+    fn unknown_keys(&mut self) {
+        let mut known: Vec<Cow<'_, str>> = KNOWN.iter().map(|key| Cow::Borrowed(*key)).collect();
+        known.extend(State::ALL.map(|state| Cow::Borrowed(state.pod_key())));
+        let mut check = |key: &str| {
+            if key.starts_with(PREFIX) && !known.iter().any(|known| known == key) {
+                let hint = nearest(key, known.iter().map(|known| &**known));
+                let hint = hint.map_or_else(String::new, |known| format!("; did you mean {known}?"));
+                let warning = format!("stowage: {key} is not known{hint}");
+                if !self.warnings.contains(&warning) {
+                    self.warnings.push(warning);
+                }
+            }
+        };
+        self.labels.each(&mut |key, _| check(key));
+        let metadata = self.pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
+        metadata.flat_map(|annotations| &annotations.0).for_each(|(key, _)| check(key.as_str()));
+    }
+}
+
+const fn auto_mount_word(kind: AutoMountType) -> &'static str {
+    crate::policy::compile::auto_mount::word(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_annotations_by_comma_and_labels_by_underscore() {
+        let list =
+            |text: &'static str, label| Word { text: text.into(), label }.names(&["data1", "my_data", "data-foo"]);
+        assert_eq!(list("data1, data-foo", false), ["data1", "data-foo"]);
+        assert_eq!(list("data1_data-foo", true), ["data1", "data-foo"]);
+        assert_eq!(list("data1_my_data", true), ["data1", "my_data"]);
+        assert_eq!(list("nope_data1", true), ["nope", "data1"]);
+    }
+}

@@ -1,0 +1,321 @@
+//! The pod as it will be: what it brought, and what policies have put into it so far.
+//!
+//! Nothing is copied that is not added. Everything added or replaced remembers the step that did it, since "the first to
+//! set a thing wins" between policies, while `onConflict` is about what the pod itself brought.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::equal::{same_env, same_env_from, same_source, same_source_values};
+use crate::{
+    patch::Patch,
+    pod::{ContainerView, MountView, PodView, Str, VolumeView, clean_path},
+};
+
+/// Number of a step in the report.
+pub(super) type StepId = usize;
+
+/// The pod as it will be.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    /// The pod as it arrived.
+    pub pod: &'a PodView<'a>,
+    /// Its containers, init containers first.
+    pub containers: Vec<ContainerDraft<'a>>,
+    volumes: Vec<NewVolume<'a>>,
+}
+
+/// A container as it will be.
+#[derive(Debug)]
+pub(super) struct ContainerDraft<'a> {
+    /// `containers` or `initContainers`.
+    pub list: &'static str,
+    /// Place in its list.
+    pub index: usize,
+    /// Its name.
+    pub name: &'a str,
+    /// The container as it arrived.
+    pub view: &'a ContainerView<'a>,
+    env: Vec<Entry<'a>>,
+    env_from: Vec<Cow<'a, Value>>,
+    mounts: Vec<NewMount<'a>>,
+}
+
+/// A volume that a policy adds.
+#[derive(Debug)]
+struct NewVolume<'a> {
+    name: Cow<'a, str>,
+    kind: &'a str,
+    source: Cow<'a, Value>,
+}
+
+/// A variable that a policy adds, or puts in place of the pod's.
+#[derive(Debug)]
+struct Entry<'a> {
+    name: &'a str,
+    value: Cow<'a, Value>,
+    replaces: Option<usize>,
+    by: StepId,
+}
+
+/// A mount that a policy adds, or puts in place of the pod's.
+#[derive(Clone, Debug)]
+pub(super) struct NewMount<'a> {
+    /// Volume.
+    pub volume: Cow<'a, str>,
+    /// Cleaned path.
+    pub path: Cow<'a, str>,
+    /// Path within the volume.
+    pub sub_path: Option<Cow<'a, str>>,
+    /// `readOnly`.
+    pub read_only: bool,
+    /// `mountPropagation`, where it is not `None`.
+    pub propagation: Option<&'static str>,
+    /// Place of the pod's mount that it replaces.
+    pub replaces: Option<usize>,
+    /// The step that adds it.
+    pub by: StepId,
+}
+
+/// What stands where a policy wants to put something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum There {
+    /// Nothing.
+    Nothing,
+    /// The very same.
+    Same,
+    /// Something else that the pod brought, at this place of its list.
+    OfThePod(usize),
+    /// Something else that this step put there.
+    OfStep(StepId),
+}
+
+/// Where a volume of some source is, or could be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Slot<'a> {
+    /// The volume's name.
+    pub name: Cow<'a, str>,
+    /// Whether it is there already.
+    pub there: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// The pod as it arrived.
+    #[must_use]
+    pub(super) fn new(pod: &'a PodView<'a>) -> Self {
+        let containers = pod
+            .containers()
+            .map(|(list, index, view)| ContainerDraft {
+                list,
+                index,
+                name: view.name.as_ref().map_or("", Str::as_str),
+                view,
+                env: Vec::new(),
+                env_from: Vec::new(),
+                mounts: Vec::new(),
+            })
+            .collect();
+        Self { pod, containers, volumes: Vec::new() }
+    }
+
+    /// The volumes that the pod brought.
+    #[must_use]
+    pub(super) fn own_volumes(&self) -> &'a [VolumeView<'a>] {
+        self.pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default()
+    }
+
+    /// Where a volume of this source is, or could be.
+    ///
+    /// A claim, secret or config map that is mounted already is reused under its name. Other sources are found under the
+    /// wanted name or one of its suffixes; a name taken by something else gets the next suffix.
+    #[must_use]
+    pub(super) fn slot(&self, wanted: &Cow<'a, str>, kind: &str, source: &Value) -> Slot<'a> {
+        if matches!(kind, "persistentVolumeClaim" | "secret" | "configMap") {
+            let own = self.own_volumes().iter().find(|volume| is_same(volume, kind, source));
+            if let Some(volume) = own {
+                return Slot { name: volume.name.0.clone(), there: true };
+            }
+            let new = |volume: &&NewVolume<'_>| volume.kind == kind && same_source_values(kind, &volume.source, source);
+            if let Some(volume) = self.volumes.iter().find(new) {
+                return Slot { name: volume.name.clone(), there: true };
+            }
+        }
+        for suffix in 1_u32.. {
+            let name = if suffix == 1 { wanted.clone() } else { Cow::Owned(suffixed(wanted, suffix)) };
+            match self.volume_named(&name) {
+                None => return Slot { name, there: false },
+                Some(found) if found.is(kind, source) => return Slot { name, there: true },
+                Some(_) => {}
+            }
+        }
+        Slot { name: wanted.clone(), there: false }
+    }
+
+    /// Adds a volume under a name that is free.
+    pub(super) fn add_volume(&mut self, name: Cow<'a, str>, kind: &'a str, source: Cow<'a, Value>) {
+        self.volumes.push(NewVolume { name, kind, source });
+    }
+
+    /// Writes what was added and replaced.
+    pub(super) fn write(&mut self, patch: &mut Patch) {
+        let spec = self.pod.spec.as_ref();
+        let volumes = std::mem::take(&mut self.volumes).into_iter().map(|volume| {
+            let mut value = json!({"name": volume.name});
+            if let Some(map) = value.as_object_mut() {
+                map.insert(volume.kind.to_owned(), volume.source.into_owned());
+            }
+            value
+        });
+        patch.append(&["spec", "volumes"], spec.is_some_and(|spec| spec.volumes.is_some()), volumes.collect());
+        for container in std::mem::take(&mut self.containers) {
+            container.write(patch);
+        }
+    }
+
+    fn volume_named(&self, name: &str) -> Option<Found<'_>> {
+        let own = self.own_volumes().iter().find(|volume| volume.name.as_str() == name).map(Found::Own);
+        own.or_else(|| self.volumes.iter().find(|volume| volume.name == name).map(Found::New))
+    }
+}
+
+enum Found<'d> {
+    Own(&'d VolumeView<'d>),
+    New(&'d NewVolume<'d>),
+}
+
+impl Found<'_> {
+    fn is(&self, kind: &str, source: &Value) -> bool {
+        match self {
+            Self::Own(volume) => is_same(volume, kind, source),
+            Self::New(volume) => volume.kind == kind && same_source_values(kind, &volume.source, source),
+        }
+    }
+}
+
+fn is_same(volume: &VolumeView<'_>, kind: &str, source: &Value) -> bool {
+    volume.source.as_ref().is_some_and(|(own, raw)| own.as_str() == kind && same_source(kind, raw, source))
+}
+
+/// `name-2`, cut so that it stays a DNS label.
+fn suffixed(name: &str, suffix: u32) -> String {
+    let suffix = format!("-{suffix}");
+    let room = crate::policy::names::DNS1123_LABEL_MAX.saturating_sub(suffix.len());
+    let head = name.get(..room.min(name.len())).unwrap_or(name).trim_end_matches('-');
+    format!("{head}{suffix}")
+}
+
+impl<'a> ContainerDraft<'a> {
+    /// What stands where the variable `name` would be; of the pod's duplicates the last counts, as for the kubelet.
+    #[must_use]
+    pub(super) fn env_there(&self, name: &str, ours: &Value) -> There {
+        if let Some(entry) = self.env.iter().find(|entry| entry.name == name) {
+            return if *entry.value == *ours { There::Same } else { There::OfStep(entry.by) };
+        }
+        let own = self.view.env.as_deref().unwrap_or_default();
+        match own.iter().rposition(|env| env.name.as_ref().is_some_and(|own| own.as_str() == name)) {
+            None => There::Nothing,
+            Some(place) if own.get(place).is_some_and(|env| same_env(env, ours)) => There::Same,
+            Some(place) => There::OfThePod(place),
+        }
+    }
+
+    /// Adds a variable, or puts it in place of the pod's at `replaces`.
+    pub(super) fn put_env(&mut self, name: &'a str, value: Cow<'a, Value>, replaces: Option<usize>, by: StepId) {
+        self.env.push(Entry { name, value, replaces, by });
+    }
+
+    /// Adds a secret or config map as environment; false where it is there already.
+    pub(super) fn put_env_from(&mut self, ours: Cow<'a, Value>) -> bool {
+        let own = self.view.env_from.as_deref().unwrap_or_default();
+        let parsed = own.iter().filter_map(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        let there = self.env_from.iter().any(|other| same_env_from(other, &ours));
+        if there || parsed.into_iter().any(|other| same_env_from(&other, &ours)) {
+            return false;
+        }
+        self.env_from.push(ours);
+        true
+    }
+
+    /// What stands at the path of the mount `ours`.
+    #[must_use]
+    pub(super) fn mount_there(&self, ours: &NewMount<'_>) -> There {
+        if let Some(mount) = self.mounts.iter().find(|mount| mount.path == ours.path) {
+            return if mount.says_the_same(ours) { There::Same } else { There::OfStep(mount.by) };
+        }
+        let own = self.view.volume_mounts.as_deref().unwrap_or_default();
+        let at = |mount: &MountView<'_>| {
+            mount.mount_path.as_ref().is_some_and(|path| clean_path(path.as_str()) == ours.path)
+        };
+        match own.iter().position(at) {
+            None => There::Nothing,
+            Some(place) if own.get(place).is_some_and(|mount| ours.is(mount)) => There::Same,
+            Some(place) => There::OfThePod(place),
+        }
+    }
+
+    /// Adds a mount, or puts it in place of the pod's.
+    pub(super) fn put_mount(&mut self, mount: NewMount<'a>) {
+        self.mounts.push(mount);
+    }
+
+    fn write(self, patch: &mut Patch) {
+        let index = self.index.to_string();
+        let at = ["spec", self.list, &index];
+        let list = |name: &'static str| [at[0], at[1], at[2], name];
+        let mut added = Vec::new();
+        for entry in self.env {
+            match entry.replaces {
+                Some(place) => {
+                    patch.replace(&[at[0], at[1], at[2], "env", &place.to_string()], entry.value.into_owned())
+                }
+                None => added.push(entry.value.into_owned()),
+            }
+        }
+        patch.append(&list("env"), self.view.env.is_some(), added);
+        let env_from = self.env_from.into_iter().map(Cow::into_owned).collect();
+        patch.append(&list("envFrom"), self.view.env_from.is_some(), env_from);
+        let mut added = Vec::new();
+        for mount in self.mounts {
+            let value = mount.to_json();
+            match mount.replaces {
+                Some(place) => patch.replace(&[at[0], at[1], at[2], "volumeMounts", &place.to_string()], value),
+                None => added.push(value),
+            }
+        }
+        patch.append(&list("volumeMounts"), self.view.volume_mounts.is_some(), added);
+    }
+}
+
+impl NewMount<'_> {
+    fn says_the_same(&self, other: &NewMount<'_>) -> bool {
+        (&self.volume, &self.sub_path, self.read_only, self.propagation)
+            == (&other.volume, &other.sub_path, other.read_only, other.propagation)
+    }
+
+    fn is(&self, own: &MountView<'_>) -> bool {
+        let text = |text: &Option<Str<'_>>| text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default();
+        let propagation = text(&own.mount_propagation);
+        text(&own.name) == self.volume
+            && text(&own.sub_path) == self.sub_path.as_deref().unwrap_or_default()
+            && text(&own.sub_path_expr).is_empty()
+            && own.read_only.unwrap_or(false) == self.read_only
+            && (if propagation == "None" { "" } else { &propagation }) == self.propagation.unwrap_or_default()
+    }
+
+    fn to_json(&self) -> Value {
+        let mut value = json!({"name": self.volume, "mountPath": self.path});
+        if let Some(map) = value.as_object_mut() {
+            if let Some(sub_path) = self.sub_path.as_ref().filter(|path| !path.is_empty()) {
+                map.insert("subPath".into(), json!(sub_path));
+            }
+            if self.read_only {
+                map.insert("readOnly".into(), json!(true));
+            }
+            if let Some(propagation) = self.propagation {
+                map.insert("mountPropagation".into(), json!(propagation));
+            }
+        }
+        value
+    }
+}

@@ -1,0 +1,203 @@
+//! When two pieces of a pod say the same.
+//!
+//! At reinvocation the API server has filled defaults into what an earlier pass added, and has written quantities in
+//! their canonical form (`pkg/apis/core/v1/defaults.go`). Both sides are brought to one form before they are compared.
+
+use serde_json::{Map, Value, json, value::RawValue};
+
+use crate::{inject::placement::quantity::Quantity, pod::EnvView};
+
+/// Whether the source `raw` of a pod's volume of `kind` is the same as `ours`.
+#[must_use]
+pub fn same_source(kind: &str, raw: &RawValue, ours: &Value) -> bool {
+    serde_json::from_str::<Value>(raw.get()).is_ok_and(|theirs| same_source_values(kind, &theirs, ours))
+}
+
+/// The same for two values.
+#[must_use]
+pub fn same_source_values(kind: &str, theirs: &Value, ours: &Value) -> bool {
+    theirs == ours || normal_source(kind, theirs) == normal_source(kind, ours)
+}
+
+/// Whether a pod's variable is the same as the entry `ours`.
+#[must_use]
+pub fn same_env(theirs: &EnvView<'_>, ours: &Value) -> bool {
+    let parse = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    if ours.get("valueFrom").is_none() {
+        let value = ours.get("value").and_then(Value::as_str).unwrap_or_default();
+        let their_value = theirs.value.map_or(Some("".into()), crate::pod::text);
+        return theirs.value_from.is_none() && their_value.is_some_and(|text| text == value);
+    }
+    let none = Value::Null;
+    let mut theirs = parse(theirs.value_from).unwrap_or(Value::Null);
+    let mut ours = ours.get("valueFrom").unwrap_or(&none).clone();
+    field_ref(&mut theirs);
+    field_ref(&mut ours);
+    drop_zeros(&mut theirs);
+    drop_zeros(&mut ours);
+    theirs == ours
+}
+
+/// Whether an `envFrom` entry of a pod refers to the same object under the same prefix as `ours`.
+#[must_use]
+pub fn same_env_from(theirs: &Value, ours: &Value) -> bool {
+    env_from_key(theirs) == env_from_key(ours)
+}
+
+fn env_from_key(entry: &Value) -> (&str, Option<(&str, &str)>) {
+    let prefix = entry.get("prefix").and_then(Value::as_str).unwrap_or_default();
+    let reference = ["secretRef", "configMapRef"].into_iter().find_map(|kind| {
+        let name = entry.get(kind)?.get("name").and_then(Value::as_str).unwrap_or_default();
+        Some((kind, name))
+    });
+    (prefix, reference)
+}
+
+fn normal_source(kind: &str, source: &Value) -> Value {
+    let mut source = source.clone();
+    drop_zeros(&mut source);
+    let Value::Object(map) = &mut source else { return source };
+    let default = |map: &mut Map<String, Value>, name: &str, value: Value| {
+        map.entry(name).or_insert(value);
+    };
+    match kind {
+        "secret" | "configMap" => default(map, "defaultMode", json!(420)),
+        "downwardAPI" => {
+            default(map, "defaultMode", json!(420));
+            items(map);
+        }
+        "projected" => {
+            default(map, "defaultMode", json!(420));
+            for source in map.get_mut("sources").and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(token) = source.get_mut("serviceAccountToken").and_then(Value::as_object_mut) {
+                    default(token, "expirationSeconds", json!(3600));
+                }
+                if let Some(fields) = source.get_mut("downwardAPI").and_then(Value::as_object_mut) {
+                    items(fields);
+                }
+            }
+        }
+        "emptyDir" => quantity(map.get_mut("sizeLimit")),
+        "ephemeral" => {
+            if let Some(Value::Object(spec)) = source.pointer_mut("/volumeClaimTemplate/spec") {
+                default(spec, "volumeMode", json!("Filesystem"));
+                for list in ["requests", "limits"] {
+                    let amounts = spec.get_mut("resources").and_then(|resources| resources.get_mut(list));
+                    let amounts = amounts.and_then(Value::as_object_mut);
+                    amounts.into_iter().flat_map(Map::values_mut).for_each(|amount| quantity(Some(amount)));
+                }
+            }
+        }
+        "image" => {
+            let latest = map.get("reference").and_then(Value::as_str).is_some_and(pulls_always);
+            default(map, "pullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+        }
+        "iscsi" => default(map, "iscsiInterface", json!("default")),
+        "rbd" => {
+            default(map, "pool", json!("rbd"));
+            default(map, "user", json!("admin"));
+            default(map, "keyring", json!("/etc/ceph/keyring"));
+        }
+        "azureDisk" => {
+            default(map, "cachingMode", json!("ReadWrite"));
+            default(map, "kind", json!("Shared"));
+            default(map, "fsType", json!("ext4"));
+        }
+        "scaleIO" => {
+            default(map, "storageMode", json!("ThinProvisioned"));
+            default(map, "fsType", json!("xfs"));
+        }
+        _ => {}
+    }
+    source
+}
+
+/// Whether the API server's default pull policy for an image is `Always` (`parsers.ParseImageName`: no tag, or `latest`).
+#[must_use]
+pub fn pulls_always(image: &str) -> bool {
+    if image.contains('@') {
+        return false;
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    match last.split_once(':') {
+        Some((_, tag)) => tag == "latest",
+        None => true,
+    }
+}
+
+fn items(map: &mut Map<String, Value>) {
+    for item in map.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        field_ref(item);
+    }
+}
+
+fn field_ref(value: &mut Value) {
+    if let Some(reference) = value.get_mut("fieldRef").and_then(Value::as_object_mut) {
+        reference.entry("apiVersion").or_insert_with(|| json!("v1"));
+    }
+    if let Some(reference) = value.get_mut("resourceFieldRef").and_then(Value::as_object_mut) {
+        reference.entry("divisor").or_insert_with(|| json!("0"));
+    }
+}
+
+fn quantity(amount: Option<&mut Value>) {
+    if let Some(amount) = amount
+        && let Some(parsed) = amount.as_str().and_then(|text| text.parse::<Quantity>().ok())
+    {
+        *amount = json!(format!("{parsed:?}"));
+    }
+}
+
+/// Absent, null, false and empty say the same in volume sources and references. Numbers do not: a mode of 0 is a mode.
+fn drop_zeros(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(drop_zeros);
+            map.retain(|_, value| {
+                !matches!(value, Value::Null | Value::Bool(false))
+                    && value.as_str() != Some("")
+                    && !value.as_array().is_some_and(Vec::is_empty)
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_zeros),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_through_what_the_api_server_fills_in() {
+        for (kind, ours, theirs) in [
+            ("secret", json!({"secretName": "s"}), json!({"secretName": "s", "defaultMode": 420})),
+            ("hostPath", json!({"path": "/a", "type": ""}), json!({"path": "/a"})),
+            ("emptyDir", json!({"sizeLimit": "1024Mi"}), json!({"sizeLimit": "1Gi"})),
+            ("persistentVolumeClaim", json!({"claimName": "c"}), json!({"claimName": "c", "readOnly": false})),
+            (
+                "projected",
+                json!({"sources": [{"serviceAccountToken": {"path": "t"}}]}),
+                json!({"sources": [{"serviceAccountToken": {"path": "t", "expirationSeconds": 3600}}], "defaultMode": 420}),
+            ),
+        ] {
+            assert!(same_source_values(kind, &theirs, &ours), "{kind}");
+        }
+        let mode = json!({"secretName": "s", "defaultMode": 0});
+        assert!(!same_source_values("secret", &mode, &json!({"secretName": "s"})));
+        let read_only = json!({"claimName": "c", "readOnly": true});
+        assert!(!same_source_values("persistentVolumeClaim", &read_only, &json!({"claimName": "c"})));
+    }
+
+    #[test]
+    fn compares_variables_by_what_they_say() {
+        let theirs = |json: &'static str| serde_json::from_str::<EnvView<'_>>(json).unwrap();
+        assert!(same_env(&theirs(r#"{"name":"A"}"#), &json!({"name": "A", "value": ""})));
+        assert!(same_env(&theirs(r#"{"name":"A","value":"x\n"}"#), &json!({"name": "A", "value": "x\n"})));
+        assert!(!same_env(&theirs(r#"{"name":"A","value":"x"}"#), &json!({"name": "A", "value": "y"})));
+        let by_reference = json!({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}});
+        let defaulted =
+            theirs(r#"{"name":"A","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"status.hostIP"}}}"#);
+        assert!(same_env(&defaulted, &by_reference));
+    }
+}

@@ -1,0 +1,373 @@
+//! What is about the pod as a whole, and about containers beside storage: image pull policy, defaults, placement.
+
+use json_patch::PatchOperation;
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{
+    Pass,
+    draft::StepId,
+    placement::{
+        Edits, Placement, PlacementFacts,
+        defaults::{image_pull_secrets, security_context, service_account_name},
+        left_off, ops,
+        priority::{ClassState, PodPriority},
+    },
+    pod_security::refused_fields,
+    preemption,
+    report::{Outcome, Refusal},
+};
+use crate::{
+    pod::Str,
+    policy::{Policy, spec::OnConflict},
+};
+
+impl<'a, 'p: 'a> Pass<'a, 'p> {
+    /// Image pull policy, defaults and priority class. Takes and gives the service account before Stowage, where it was
+    /// another.
+    pub(super) fn fields(&mut self, recorded: Option<String>) -> Result<Option<String>, Refusal> {
+        self.image_pull_policy();
+        self.resources();
+        self.security_context();
+        self.image_pull_secrets();
+        let account = self.service_account(recorded);
+        self.priority_class()?;
+        Ok(account)
+    }
+
+    /// Placement, then preemption, on the pod as all the rest has made it.
+    pub(super) fn placement(&mut self) -> Result<(), Refusal> {
+        let places = |policy: &Policy| {
+            !policy.node_selector.is_empty() || !policy.tolerations.is_empty() || policy.affinity.is_some()
+        };
+        if !self.policies.iter().any(|policy| places(policy) || policy.preemption.is_some()) {
+            return Ok(());
+        }
+        let spec = self.draft.pod.spec.as_ref();
+        let facts = PlacementFacts {
+            is_daemon_set: self.place.daemon_set || self.draft.pod.is_of_daemon_set(),
+            node_name: spec.and_then(|spec| spec.node_name.as_ref()).map(Str::as_str),
+            priority: spec.and_then(|spec| spec.priority),
+            priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
+        };
+        let off = left_off(&facts);
+        let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<&'a RawValue>| spec.and_then(field);
+        let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
+        let before = before.map_err(|error| Refusal { message: error.to_string() })?;
+        let mut after = before.clone();
+        let mut keys: Vec<(String, StepId)> = Vec::new();
+        for policy in self.policies.iter().copied().filter(|policy| places(policy)) {
+            self.place(policy, off.as_ref(), &mut after, &mut keys)?;
+        }
+        self.preempt(off.as_ref(), &mut after)?;
+        self.patch.extend(ops(&before, &after, ""));
+        Ok(())
+    }
+
+    fn place(
+        &mut self,
+        policy: &'p Policy,
+        off: Option<&super::placement::Note>,
+        placement: &mut Placement,
+        keys: &mut Vec<(String, StepId)>,
+    ) -> Result<(), Refusal> {
+        if !policy.node_selector.is_empty() {
+            let step = self.report.begin(policy, "nodeSelector");
+            if !self.is_off(step, off) {
+                self.node_selector(policy, placement, keys, step)?;
+            }
+        }
+        if !policy.tolerations.is_empty() {
+            let step = self.report.begin(policy, "tolerations");
+            if !self.is_off(step, off) {
+                let before = placement.tolerations().len();
+                let notes = placement.merge_tolerations(&policy.tolerations);
+                self.report.notes(step, notes);
+                self.changed(step, placement.tolerations().len() != before);
+            }
+        }
+        if let Some(affinity) = &policy.affinity {
+            let step = self.report.begin(policy, "affinity");
+            if !self.is_off(step, off) {
+                let before = placement.clone();
+                match placement.merge_affinity(affinity) {
+                    Ok(notes) => {
+                        self.report.notes(step, notes);
+                        self.changed(step, *placement != before);
+                    }
+                    Err(error) => return Err(Refusal { message: format!("{}: {error}", self.report.name(step)) }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node_selector(
+        &mut self,
+        policy: &'p Policy,
+        placement: &mut Placement,
+        keys: &mut Vec<(String, StepId)>,
+        step: StepId,
+    ) -> Result<(), Refusal> {
+        let merge = placement.merge_node_selector(&policy.node_selector);
+        self.changed(step, !merge.added.is_empty());
+        keys.extend(merge.added.into_iter().map(|key| (key, step)));
+        for conflict in merge.conflicts {
+            let key = conflict.key;
+            if let Some((_, first)) = keys.iter().find(|(other, _)| *other == key) {
+                let first = self.report.name(*first);
+                self.report.warn(step, format!("{key} left alone: {first} sets it"));
+                continue;
+            }
+            match policy.on_conflict {
+                OnConflict::Keep => self.report.warn(step, format!("{key} left alone: the pod asks for another value")),
+                OnConflict::Reject => return Err(self.rejection(step, &format!("the pod sets nodeSelector {key}"))),
+                OnConflict::Override => {
+                    if let Some((_, value)) = policy.node_selector.iter().find(|(other, _)| *other == key) {
+                        placement.override_node_selector(&key, value);
+                        keys.push((key, step));
+                        self.report.came_of(step, Outcome::Applied);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Preemption from the first policy that has it; a ClusterInjectionPolicy that forbids overriding comes before all.
+    fn preempt(&mut self, off: Option<&super::placement::Note>, placement: &mut Placement) -> Result<(), Refusal> {
+        let with = || self.policies.iter().copied().filter(|policy| policy.preemption.is_some());
+        let binds = |policy: &&Policy| {
+            policy.is_cluster() && policy.preemption.as_ref().is_some_and(|preemption| !preemption.is_overridable())
+        };
+        let Some(policy) = with().find(binds).or_else(|| with().next()) else { return Ok(()) };
+        let others: Vec<&'p Policy> = with().filter(|other| other.id != policy.id).collect();
+        let step = self.report.begin(policy, "preemption");
+        for other in others {
+            let lost = self.report.begin(other, "preemption");
+            self.report.warn(lost, format!("left out: policy {} has preemption", policy.id));
+        }
+        let Some(preemption) = &policy.preemption else { return Ok(()) };
+        if self.is_off(step, off) {
+            return Ok(());
+        }
+        let asked = self.controls.preemption_mode;
+        let (mode, note) = preemption.resolve(asked).map_err(|error| Refusal {
+            message: format!("{}: {error} (policy {})", super::controls::PREEMPTION_MODE, policy.id),
+        })?;
+        self.report.notes(step, note.into_iter().collect());
+        self.report.say(step, format!("mode {mode}"));
+        let before = placement.clone();
+        match preemption::apply(preemption, mode, placement) {
+            Ok(notes) => {
+                self.report.notes(step, notes);
+                self.changed(step, *placement != before);
+            }
+            // Admitting the pod would break the mode's promise.
+            Err(error) => return Err(Refusal { message: format!("{}: {error}", self.report.name(step)) }),
+        }
+        Ok(())
+    }
+
+    fn is_off(&mut self, step: StepId, off: Option<&super::placement::Note>) -> bool {
+        if let Some(note) = off {
+            self.report.notes(step, vec![note.clone()]);
+        }
+        off.is_some()
+    }
+
+    fn changed(&mut self, step: StepId, changed: bool) {
+        self.report.came_of(step, if changed { Outcome::Applied } else { Outcome::Present });
+    }
+
+    fn image_pull_policy(&mut self) {
+        let mut set: Vec<usize> = Vec::new();
+        for policy in self.policies {
+            let Some(wanted) = policy.image_pull_policy.map(super::super::policy::spec::ImagePullPolicy::as_str) else {
+                continue;
+            };
+            let step = self.report.begin(policy, "imagePullPolicy");
+            for target in self.targets(policy) {
+                let Some(container) = self.draft.containers.get(target) else { continue };
+                if set.contains(&target) {
+                    let text = format!("{} left alone: an earlier policy sets it", container.name);
+                    self.report.warn(step, text);
+                    continue;
+                }
+                set.push(target);
+                if container.view.image_pull_policy.as_ref().map(Str::as_str) == Some(wanted) {
+                    self.report.came_of(step, Outcome::Present);
+                    continue;
+                }
+                let index = container.index.to_string();
+                self.patch.set(&["spec", container.list, &index, "imagePullPolicy"], wanted.into());
+                self.report.came_of(step, Outcome::Applied);
+            }
+        }
+    }
+
+    fn resources(&mut self) {
+        let with =
+            |policy: &&&'p Policy| policy.defaults.as_ref().is_some_and(|defaults| !defaults.resources.is_empty());
+        if !self.policies.iter().any(|policy| with(&policy)) {
+            return;
+        }
+        let pod_level = parse(self.draft.pod.spec.as_ref().and_then(|spec| spec.resources));
+        let mut own: Vec<Option<Value>> =
+            self.draft.containers.iter().map(|container| parse(container.view.resources)).collect();
+        for policy in self.policies.iter().filter(with).copied() {
+            let Some(defaults) = &policy.defaults else { continue };
+            let step = self.report.begin(policy, "defaults.resources");
+            for target in self.targets(policy) {
+                let (Some(container), Some(own)) = (self.draft.containers.get(target), own.get_mut(target)) else {
+                    continue;
+                };
+                let pointer = format!("/spec/{}/{}", container.list, container.index);
+                let edits = defaults.resources.edits(own.as_ref(), pod_level.as_ref(), container.name, &pointer);
+                apply_to(own, "resources", &pointer, &edits.ops);
+                self.edits(step, edits);
+            }
+        }
+    }
+
+    fn security_context(&mut self) {
+        let spec = self.draft.pod.spec.as_ref();
+        let mut own = parse(spec.and_then(|spec| spec.security_context));
+        let os = spec.and_then(|spec| spec.os.as_ref()).and_then(|os| os.name.as_ref()).map(Str::as_str);
+        for policy in self.policies {
+            let Some(wanted) = policy.defaults.as_ref().and_then(|defaults| defaults.security_context.as_ref()) else {
+                continue;
+            };
+            let step = self.report.begin(policy, "defaults.securityContext");
+            let mut wanted: Map<String, Value> = wanted.clone();
+            for (field, allowed) in refused_fields(&wanted.clone(), self.security) {
+                wanted.shift_remove(field);
+                self.report.warn(step, format!("{field} left out: the namespace's pod security level {allowed}"));
+            }
+            let edits = security_context(own.as_ref(), &wanted, os, "");
+            apply_to(&mut own, "securityContext", "/spec", &edits.ops);
+            self.edits(step, edits);
+        }
+    }
+
+    fn image_pull_secrets(&mut self) {
+        let own = parse(self.draft.pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets));
+        let mut given = false;
+        for policy in self.policies {
+            let Some(names) = policy.defaults.as_ref().map(|defaults| &defaults.image_pull_secrets) else { continue };
+            if names.is_empty() {
+                continue;
+            }
+            let step = self.report.begin(policy, "defaults.imagePullSecrets");
+            if std::mem::replace(&mut given, true) {
+                self.report.warn(step, "left out: an earlier policy gives pull secrets");
+                continue;
+            }
+            let edits = image_pull_secrets(own.as_ref(), names, "");
+            if edits.ops.is_empty() {
+                self.report.say(step, "the pod has pull secrets");
+            }
+            self.edits(step, edits);
+        }
+    }
+
+    fn service_account(&mut self, recorded: Option<String>) -> Option<String> {
+        let pod = self.draft.pod;
+        let mut before = recorded;
+        let mut given: Option<&str> = None;
+        for policy in self.policies {
+            let Some(wanted) = policy.defaults.as_ref().and_then(|defaults| defaults.service_account_name.as_deref())
+            else {
+                continue;
+            };
+            let step = self.report.begin(policy, "defaults.serviceAccountName");
+            if let Some(first) = given {
+                if first != wanted {
+                    self.report.warn(step, "left out: an earlier policy gives a service account");
+                }
+                continue;
+            }
+            given = Some(wanted);
+            let spec = pod.spec.as_ref();
+            let own = spec.and_then(|spec| spec.service_account_name.as_ref()).map(Str::as_str);
+            let alias = spec.and_then(|spec| spec.service_account.as_ref()).map(Str::as_str);
+            let edits = service_account_name(own, alias, wanted, "");
+            if edits.ops.is_empty() && own != Some(wanted) {
+                self.report.say(step, "the pod names one");
+                continue;
+            }
+            if !edits.ops.is_empty() {
+                before = Some(pod.service_account().to_owned());
+            }
+            self.edits(step, edits);
+        }
+        before
+    }
+
+    fn priority_class(&mut self) -> Result<(), Refusal> {
+        let mut given: Option<&str> = None;
+        for policy in self.policies {
+            let Some(wanted) = policy.priority_class_name.as_deref() else { continue };
+            let step = self.report.begin(policy, "priorityClassName");
+            if let Some(first) = given {
+                if first != wanted {
+                    self.report.warn(step, "left out: an earlier policy sets a priority class");
+                }
+                continue;
+            }
+            given = Some(wanted);
+            let spec = self.draft.pod.spec.as_ref();
+            let pod = PodPriority {
+                class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
+                has_priority: spec.is_some_and(|spec| spec.priority.is_some()),
+                has_preemption_policy: spec.is_some_and(|spec| spec.preemption_policy.is_some()),
+            };
+            match (pod.compare(wanted, None), policy.on_conflict) {
+                (ClassState::Equal, _) => self.report.came_of(step, Outcome::Present),
+                (ClassState::Other, OnConflict::Keep) => {
+                    self.report.warn(step, "left alone: the pod names another priority class");
+                }
+                (ClassState::Other, OnConflict::Reject) => {
+                    return Err(self.rejection(step, "the pod names another priority class"));
+                }
+                (ClassState::Unset, _) | (ClassState::Other, OnConflict::Override) => {
+                    let edits = Edits { ops: pod.ops(wanted, ""), notes: Vec::new() };
+                    self.edits(step, edits);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn edits(&mut self, step: StepId, edits: Edits) {
+        self.changed(step, !edits.ops.is_empty());
+        self.report.notes(step, edits.notes);
+        self.patch.extend(edits.ops);
+    }
+}
+
+fn parse(raw: Option<&RawValue>) -> Option<Value> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+/// Carries operations over to the copy of the field that the next policy looks at.
+fn apply_to(own: &mut Option<Value>, field: &str, parent: &str, ops: &[PatchOperation]) {
+    if ops.is_empty() {
+        return;
+    }
+    // The copy stands under the same pointer as in the pod, so that the operations fit as they are.
+    let mut whole = Value::Object(Map::new());
+    let mut at = &mut whole;
+    for token in parent.split('/').skip(1) {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        let Some(map) = at.as_object_mut() else { return };
+        at = map.entry(token).or_insert_with(|| Value::Object(Map::new()));
+    }
+    if let (Some(map), Some(value)) = (at.as_object_mut(), own.take()) {
+        map.insert(field.to_owned(), value);
+    }
+    if json_patch::patch(&mut whole, ops).is_ok() {
+        *own = whole.pointer(&format!("{parent}/{field}")).cloned();
+    }
+}

@@ -1,0 +1,217 @@
+//! The annotation `stowage.dev/injected`: a record of what was done, and no security boundary.
+//!
+//! What it says on input is believed only as far as the policies that match now confirm it. Confirmed, it keeps our own
+//! labels out of selection and our own storage from looking like the user's at reinvocation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::report::{Outcome, Report};
+use crate::{
+    pod::PodView,
+    policy::{Policy, template::Labels},
+};
+
+/// Longest marker, in bytes.
+const LONGEST: usize = 4096;
+
+/// The record.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Marker {
+    /// The policies that matched, in the order in which they acted.
+    pub policies: Vec<PolicyRecord>,
+    /// Labels that Stowage set, with the value they had before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Option<String>>,
+    /// The service account before Stowage set another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+}
+
+/// What one policy did.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyRecord {
+    /// `name`, or `namespace/name` of an InjectionPolicy.
+    pub name: String,
+    /// `metadata.generation`; files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Modifiers that are in the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applied: Vec<String>,
+    /// Modifiers that are not, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, String>,
+    /// How many were skipped, where the reasons would not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped_count: Option<usize>,
+}
+
+/// The pod's labels and service account as they were before Stowage.
+#[derive(Debug)]
+pub struct Before<'a> {
+    pod: &'a PodView<'a>,
+    labels: BTreeMap<String, Option<String>>,
+    service_account: Option<String>,
+}
+
+impl Marker {
+    /// The marker that the pod carries, where it can be read.
+    #[must_use]
+    pub fn read(pod: &PodView<'_>) -> Option<Self> {
+        serde_json::from_str(&pod.annotation(super::controls::INJECTED)?).ok()
+    }
+
+    /// The record of a report.
+    #[must_use]
+    pub fn of(policies: &[&Policy], report: &Report<'_>) -> Self {
+        let records = policies.iter().map(|policy| PolicyRecord {
+            name: policy.id.to_string(),
+            generation: policy.generation,
+            ..PolicyRecord::default()
+        });
+        let mut marker = Self { policies: records.collect(), ..Self::default() };
+        for step in report.steps() {
+            let place = policies.iter().position(|policy| policy.id == step.policy.id);
+            let Some(record) = place.and_then(|place| marker.policies.get_mut(place)) else { continue };
+            if step.outcome > Outcome::Skipped {
+                record.applied.push(step.modifier.to_string());
+            } else if let Some(why) = step.remarks.first() {
+                record.skipped.insert(step.modifier.to_string(), why.text.clone());
+            }
+        }
+        marker
+    }
+
+    /// Compact JSON of at most 4 KiB; reasons that do not fit are counted instead.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let text = |marker: &Self| serde_json::to_string(marker).unwrap_or_default();
+        let whole = text(self);
+        if whole.len() <= LONGEST {
+            return whole;
+        }
+        let mut short = self.clone();
+        for record in &mut short.policies {
+            let skipped = std::mem::take(&mut record.skipped);
+            record.skipped_count = Some(skipped.len()).filter(|count| *count > 0);
+        }
+        let counted = text(&short);
+        if counted.len() <= LONGEST {
+            return counted;
+        }
+        for record in &mut short.policies {
+            record.applied.clear();
+        }
+        while text(&short).len() > LONGEST && short.policies.pop().is_some() {}
+        text(&short)
+    }
+
+    /// Whether `earlier` says the same of what is in the pod. Reasons may differ: a later pass sees more.
+    #[must_use]
+    pub fn confirms(&self, earlier: &Self) -> bool {
+        let facts = |marker: &Self| {
+            let records = marker.policies.iter();
+            records.map(|record| (record.name.clone(), record.generation, record.applied.clone())).collect::<Vec<_>>()
+        };
+        let shown: Option<Self> = serde_json::from_str(&self.to_text()).ok();
+        let shown = shown.as_ref().unwrap_or(self);
+        facts(shown) == facts(earlier)
+            && shown.labels == earlier.labels
+            && shown.service_account == earlier.service_account
+    }
+}
+
+impl<'a> Before<'a> {
+    /// The pod as it stands.
+    #[must_use]
+    pub const fn as_it_stands(pod: &'a PodView<'a>) -> Self {
+        Self { pod, labels: BTreeMap::new(), service_account: None }
+    }
+
+    /// The pod without what its marker says Stowage set.
+    #[must_use]
+    pub fn without(pod: &'a PodView<'a>, marker: &Marker) -> Self {
+        Self { pod, labels: marker.labels.clone(), service_account: marker.service_account.clone() }
+    }
+
+    /// Takes back what `policies` do not confirm: a label or service account that none of them sets to what the pod has.
+    /// Whether there was any.
+    pub fn distrust(&mut self, policies: &[&Policy]) -> bool {
+        let before = (self.labels.len(), self.service_account.is_some());
+        let pod = self.pod;
+        self.labels.retain(|key, old| {
+            let now = pod.label(key);
+            let sets =
+                |policy: &&Policy| policy.labels.iter().any(|(name, value)| name == key && Some(value.as_str()) == now);
+            policies.iter().any(|policy| sets(policy)) && old.as_deref() != now
+        });
+        let account = pod.service_account();
+        let gives = |policy: &&Policy| {
+            policy.defaults.as_ref().is_some_and(|defaults| defaults.service_account_name.as_deref() == Some(account))
+        };
+        if !policies.iter().any(|policy| gives(policy)) {
+            self.service_account = None;
+        }
+        (self.labels.len(), self.service_account.is_some()) != before
+    }
+
+    /// The service account before Stowage.
+    #[must_use]
+    pub fn service_account(&self) -> &str {
+        self.service_account.as_deref().unwrap_or_else(|| self.pod.service_account())
+    }
+
+    /// What the marker recorded and the policies confirmed.
+    #[must_use]
+    pub fn recorded(&self) -> (BTreeMap<String, Option<String>>, Option<String>) {
+        (self.labels.clone(), self.service_account.clone())
+    }
+}
+
+impl Labels for Before<'_> {
+    fn label(&self, key: &str) -> Option<&str> {
+        match self.labels.get(key) {
+            Some(old) => old.as_deref(),
+            None => self.pod.label(key),
+        }
+    }
+
+    fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str)) {
+        for (key, value) in self.pod.labels().filter(|(key, _)| !self.labels.contains_key(*key)) {
+            visit(key, value);
+        }
+        for (key, old) in &self.labels {
+            if let Some(old) = old {
+                visit(key, old);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stays_within_four_kibibytes_and_then_counts_reasons() {
+        let mut marker = Marker::default();
+        for number in 0..30 {
+            let skipped = (0..10).map(|n| (format!("storage[{n}].pvc"), "the pod mounts something else".repeat(3)));
+            marker.policies.push(PolicyRecord {
+                name: format!("policy-{number}"),
+                applied: vec!["storage[0].v3io".into()],
+                skipped: skipped.collect(),
+                ..PolicyRecord::default()
+            });
+        }
+        let text = marker.to_text();
+        assert!(text.len() <= LONGEST, "{}", text.len());
+        let read: Marker = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.policies[0].skipped_count, Some(10));
+        assert!(marker.confirms(&read));
+    }
+}

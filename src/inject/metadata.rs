@@ -1,0 +1,143 @@
+//! Labels, annotations and the marker.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{
+    Pass,
+    controls::{INJECT, INJECTED},
+    marker::Marker,
+    report::{Outcome, Refusal},
+};
+use crate::{
+    pod::PodView,
+    policy::{Policy, spec::OnConflict, template::Labels},
+};
+
+/// What the API server allows the annotations of an object to weigh (`apimachinery/pkg/api/validation`), in bytes.
+const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+
+/// What becomes of one key.
+enum Fate {
+    Set,
+    Present,
+    Leave,
+}
+
+impl<'a, 'p: 'a> Pass<'a, 'p> {
+    /// Labels and annotations of every policy. `ours` is what an earlier pass recorded of labels, and gains what is set now.
+    pub(super) fn metadata(&mut self, ours: &mut BTreeMap<String, Option<String>>) -> Result<(), Refusal> {
+        let pod = self.draft.pod;
+        let (mut labels, mut annotations): (Vec<(String, Value)>, Vec<(String, Value)>) = (Vec::new(), Vec::new());
+        for policy in self.policies {
+            if !policy.labels.is_empty() {
+                let step = self.report.begin(policy, "labels");
+                for (key, value) in &policy.labels {
+                    let now = pod.label(key);
+                    let recorded = ours.contains_key(key);
+                    if let Fate::Set = self.key(policy, step, ("label", key, value), now, recorded, &labels)? {
+                        ours.insert(key.clone(), now.map(str::to_owned));
+                        labels.push((key.clone(), value.as_str().into()));
+                    }
+                }
+            }
+            if !policy.annotations.is_empty() {
+                let step = self.report.begin(policy, "annotations");
+                for (key, value) in &policy.annotations {
+                    let now = pod.annotation(key);
+                    let fate =
+                        self.key(policy, step, ("annotation", key, value), now.as_deref(), false, &annotations)?;
+                    if let Fate::Set = fate {
+                        annotations.push((key.clone(), value.as_str().into()));
+                    }
+                }
+            }
+        }
+        let metadata = pod.metadata.as_ref();
+        let there = metadata.is_some_and(|metadata| metadata.labels.is_some());
+        if !labels.is_empty() || !annotations.is_empty() {
+            self.ensure_metadata();
+        }
+        self.patch.merge(&["metadata", "labels"], there, labels);
+        self.annotations.extend(annotations);
+        Ok(())
+    }
+
+    fn key(
+        &mut self,
+        policy: &Policy,
+        step: usize,
+        (what, key, value): (&str, &str, &str),
+        now: Option<&str>,
+        recorded: bool,
+        set: &[(String, Value)],
+    ) -> Result<Fate, Refusal> {
+        if let Some((_, first)) = set.iter().find(|(other, _)| other == key) {
+            if first != value {
+                self.report.warn(step, format!("{what} {key} left alone: an earlier policy sets it"));
+                return Ok(Fate::Leave);
+            }
+            self.report.came_of(step, Outcome::Present);
+            return Ok(Fate::Present);
+        }
+        match now {
+            None => {}
+            Some(now) if now == value => {
+                self.report.came_of(step, Outcome::Present);
+                return Ok(Fate::Present);
+            }
+            Some(_) => match policy.on_conflict {
+                OnConflict::Override => {}
+                OnConflict::Keep => {
+                    let whose = if recorded { "an earlier policy sets it" } else { "the pod sets it" };
+                    self.report.warn(step, format!("{what} {key} left alone: {whose}"));
+                    return Ok(Fate::Leave);
+                }
+                OnConflict::Reject => return Err(self.rejection(step, &format!("the pod sets the {what} {key}"))),
+            },
+        }
+        self.report.came_of(step, Outcome::Applied);
+        Ok(Fate::Set)
+    }
+
+    /// A pod template may have no metadata at all.
+    fn ensure_metadata(&mut self) {
+        if self.draft.pod.metadata.is_none() && self.patch.is_empty() {
+            self.patch.set(&["metadata"], Value::Object(serde_json::Map::new()));
+        }
+    }
+
+    /// Writes the annotations.
+    pub(super) fn finish_metadata(&mut self, pod: &PodView<'_>) {
+        let there = pod.metadata.as_ref().is_some_and(|metadata| metadata.annotations.is_some());
+        let annotations = std::mem::take(&mut self.annotations);
+        self.patch.merge(&["metadata", "annotations"], there, annotations);
+    }
+
+    /// Adds the marker where there is something new to record.
+    pub(super) fn mark(
+        &mut self,
+        pod: &PodView<'_>,
+        marker: &Marker,
+        earlier: Option<&Marker>,
+        warnings: &mut Vec<String>,
+    ) {
+        let carried = pod.raw_annotation(INJECTED).is_some();
+        let stands = !self.is_changed() && earlier.is_some_and(|earlier| marker.confirms(earlier));
+        let unasked = self.policies.is_empty() && self.before.label(INJECT) != Some("true");
+        if stands || unasked && !carried {
+            return;
+        }
+        let text = marker.to_text();
+        let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
+        let own = annotations.flat_map(|annotations| &annotations.0).filter(|(key, _)| key.as_str() != INJECTED);
+        let own: usize = own.map(|(key, value)| key.as_str().len() + value.get().len()).sum();
+        let ours = self.annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len));
+        if own + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
+            warnings.push(format!("stowage: {INJECTED} is left out: the pod's annotations would pass 256 KiB"));
+            return;
+        }
+        self.annotations.push((INJECTED.to_owned(), text.into()));
+    }
+}

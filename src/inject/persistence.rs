@@ -1,0 +1,247 @@
+//! Polyaxon's catalogue: what a run reads, where it writes, and the variables that say so.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Pass,
+    controls::{DATA, OUTPUTS, Word},
+    draft::StepId,
+    merge::resolve_vars,
+    report::{Outcome, Refusal},
+};
+use crate::policy::{
+    Catalogue, Entry, Policy,
+    compile::catalogue::{check_bucket, word},
+    spec::Store,
+    template::Facts,
+    unit::EnvUnit,
+};
+
+/// What the entries came to.
+#[derive(Default)]
+struct Paths {
+    data: Map<String, Value>,
+    outputs: Option<String>,
+    keys: Map<String, Value>,
+}
+
+impl<'a, 'p: 'a> Pass<'a, 'p> {
+    /// Applies the policy's catalogue, unless an earlier policy's was the one.
+    pub(super) fn persistence(
+        &mut self,
+        policy: &'p Policy,
+        catalogue: &'p Catalogue,
+        catalogued: &mut bool,
+    ) -> Result<(), Refusal> {
+        let step = self.report.begin(policy, "persistence");
+        if std::mem::replace(catalogued, true) {
+            self.report.warn(step, "left out: an earlier policy has a catalogue");
+            return Ok(());
+        }
+        let data = self.chosen_data(catalogue)?;
+        let outputs = self.chosen_outputs(catalogue, step)?;
+        let mut paths = Paths::default();
+        let mut owners: Vec<(Store, &'p Entry)> = Vec::new();
+        for entry in data {
+            if let Some(location) = self.entry(policy, entry, &mut paths, &mut owners)? {
+                paths.data.insert(entry.name.clone(), Value::String(location));
+            }
+        }
+        if let Some(entry) = outputs {
+            paths.outputs = self.entry(policy, entry, &mut paths, &mut owners)?;
+            if entry.read_only {
+                self.report.warn(step, format!("outputs {} are read-only: the run cannot write there", entry.name));
+            }
+        }
+        self.path_variables(policy, paths, step)
+    }
+
+    fn chosen_data(&self, catalogue: &'p Catalogue) -> Result<Vec<&'p Entry>, Refusal> {
+        let Some(word) = &self.controls.data else { return Ok(catalogue.data.iter().collect()) };
+        match word.text.trim() {
+            "all" | "" => return Ok(catalogue.data.iter().collect()),
+            "none" => return Ok(Vec::new()),
+            _ => {}
+        }
+        let mut chosen: Vec<&Entry> = Vec::new();
+        for name in names(word, &catalogue.data) {
+            let entry = catalogue.data.iter().find(|entry| entry.name == name);
+            let entry = entry.ok_or_else(|| unknown(DATA, &name, &catalogue.data, "all, none"))?;
+            if chosen.iter().all(|other| other.name != entry.name) {
+                chosen.push(entry);
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn chosen_outputs(&mut self, catalogue: &'p Catalogue, step: StepId) -> Result<Option<&'p Entry>, Refusal> {
+        let named = |name: &str| catalogue.outputs.iter().find(|entry| entry.name == name);
+        if let Some(word) = &self.controls.outputs {
+            let name = word.text.trim();
+            if name == "none" {
+                return Ok(None);
+            }
+            if !name.is_empty() {
+                let entry = named(name).ok_or_else(|| unknown(OUTPUTS, name, &catalogue.outputs, "none"))?;
+                return Ok(Some(entry));
+            }
+        }
+        if let Some(default) = &catalogue.default_outputs {
+            return Ok(named(default));
+        }
+        let first = catalogue.outputs.first();
+        if let (Some(first), true) = (first, catalogue.outputs.len() > 1) {
+            let text =
+                format!("outputs {} are the first by name; name one with {OUTPUTS} or defaultOutputs", first.name);
+            self.report.warn(step, text);
+        }
+        Ok(first)
+    }
+
+    /// Puts one entry into the pod; its mount path or bucket where that worked.
+    fn entry(
+        &mut self,
+        policy: &'p Policy,
+        entry: &'p Entry,
+        paths: &mut Paths,
+        owners: &mut Vec<(Store, &'p Entry)>,
+    ) -> Result<Option<String>, Refusal> {
+        let step = self.report.begin(policy, entry.path.as_str());
+        let facts = self.facts(policy);
+        let location = match entry.location.resolve(&facts) {
+            Ok(location) => location.as_str().unwrap_or_default().to_owned(),
+            Err(why) => {
+                self.report.warn(step, format!("left out: {why}"));
+                return Ok(None);
+            }
+        };
+        let Some(store) = &entry.store else {
+            self.merge(policy, &entry.unit, step)?;
+            return Ok(self.is_in(step).then_some(location));
+        };
+        if let Err(wanted) = check_bucket(store.store, &location) {
+            self.report.warn(step, format!("left out: its placeholders give a bucket that is not valid: it {wanted}"));
+            return Ok(None);
+        }
+        self.store_secret(policy, entry, &facts, step)?;
+        if let Some(key) = &store.key {
+            let value = json!({"store": word(store.store), "secret_key": key});
+            paths.keys.insert(location.clone(), value);
+        }
+        let has_sdk = !store.sdk.env.is_empty();
+        let owner = owners.iter().find(|(cloud, _)| *cloud == store.store).map(|(_, owner)| *owner);
+        match owner {
+            Some(owner) if has_sdk && !same_secret(owner, entry) => {
+                let text =
+                    format!("{} has the variables of {} SDKs; this store's are not set", owner.path, word(store.store));
+                self.report.warn(step, text);
+            }
+            Some(_) => {}
+            None if has_sdk => {
+                owners.push((store.store, entry));
+                self.merge(policy, &store.sdk, step)?;
+            }
+            None => {}
+        }
+        self.report.came_of(step, Outcome::Present);
+        Ok(Some(location))
+    }
+
+    /// The variable that carries a store's secret, named by `secretKey` as Polyaxon names it, and again under a name that
+    /// a shell can read where that one is not.
+    fn store_secret(
+        &mut self,
+        policy: &'p Policy,
+        entry: &'p Entry,
+        facts: &Facts<'a>,
+        step: StepId,
+    ) -> Result<(), Refusal> {
+        let vars = match resolve_vars(&entry.unit.env, facts) {
+            Ok(vars) => vars,
+            Err(why) => {
+                self.report.warn(step, format!("its secret is left out: {why}"));
+                return Ok(());
+            }
+        };
+        for container in self.targets(policy) {
+            self.merge_env(policy, &vars, container, step)?;
+        }
+        Ok(())
+    }
+
+    fn path_variables(&mut self, policy: &'p Policy, paths: Paths, step: StepId) -> Result<(), Refusal> {
+        let mut vars = vec![("POLYAXON_RUN_DATA_PATHS", python_json(&Value::Object(paths.data)))];
+        if let Some(outputs) = paths.outputs {
+            vars.push(("POLYAXON_RUN_OUTPUTS_PATH", outputs));
+        }
+        if !paths.keys.is_empty() {
+            vars.push(("POLYSTORES_RUN_STORES_ACCESS_KEYS", python_json(&Value::Object(paths.keys))));
+        }
+        let targets = self.targets(policy);
+        for (name, text) in vars {
+            let unit = path_variable(name);
+            let value: Cow<'_, Value> = Cow::Owned(json!({"name": name, "value": text}));
+            for container in &targets {
+                self.merge_env(policy, &vec![(unit, value.clone())], *container, step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The three variables of the catalogue have values that depend on the pod; only their names are fixed.
+fn path_variable(name: &str) -> &'static EnvUnit {
+    use std::sync::OnceLock;
+    static UNITS: OnceLock<[EnvUnit; 3]> = OnceLock::new();
+    let [data, outputs, keys] = UNITS.get_or_init(|| {
+        ["POLYAXON_RUN_DATA_PATHS", "POLYAXON_RUN_OUTPUTS_PATH", "POLYSTORES_RUN_STORES_ACCESS_KEYS"]
+            .map(|name| EnvUnit::literal(name, ""))
+    });
+    match name {
+        "POLYAXON_RUN_DATA_PATHS" => data,
+        "POLYAXON_RUN_OUTPUTS_PATH" => outputs,
+        _ => keys,
+    }
+}
+
+fn same_secret(a: &Entry, b: &Entry) -> bool {
+    let secret = |entry: &Entry| entry.store.as_ref().map(|store| (store.secret.clone(), store.key.clone()));
+    secret(a) == secret(b)
+}
+
+fn names(word: &Word<'_>, entries: &[Entry]) -> Vec<String> {
+    let known: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    word.names(&known)
+}
+
+fn unknown(key: &str, name: &str, entries: &[Entry], words: &str) -> Refusal {
+    let known = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
+    let name: String = name.chars().take(64).collect();
+    Refusal { message: format!("{key}: {name:?} is not in the catalogue; use {words} or any of {known}") }
+}
+
+/// JSON as Python's `json.dumps` writes it, which is what Polyaxon's variables hold.
+fn python_json(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let members =
+                map.iter().map(|(name, value)| format!("{}: {}", Value::from(name.as_str()), python_json(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_json_as_polyaxon_does() {
+        let value = json!({"data1": "/data/1", "k": {"store": "gcs", "secret_key": "k.json"}});
+        assert_eq!(python_json(&value), r#"{"data1": "/data/1", "k": {"store": "gcs", "secret_key": "k.json"}}"#);
+        assert_eq!(python_json(&json!({})), "{}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Where a pod may be scheduled: its `nodeSelector`, `tolerations` and `affinity`.
+//!
+//! [`Placement`] is a working copy of the three fields. Policies merge into it, preemption reworks
+//! it last, and [`ops`] compares it with the copy taken before to give the RFC 6902 operations.
+//! Everything that is not touched stays as it came, fields unknown to this release included, since
+//! the copy holds JSON values and the operations name single elements.
+//!
+//! A field that is `null` counts as absent, as it does for the API server. A field of the wrong
+//! type cannot come from an API server; read offline it is an error, or left alone where nested.
+
+use json_patch::PatchOperation;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+pub mod affinity;
+pub mod defaults;
+mod diff;
+mod edits;
+pub mod priority;
+pub mod quantity;
+pub mod resources;
+mod satisfiable;
+pub mod toleration;
+
+pub use affinity::{Affinity, TooManyTerms};
+pub use edits::Edits;
+pub use toleration::Toleration;
+
+/// Something worth telling about a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Whether the user has to know.
+    pub severity: Severity,
+    /// One short line, with keys and values of node labels and taints, never of env or secrets.
+    pub text: String,
+}
+
+/// How a [`Note`] is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// What was done and why; `explain` prints it.
+    Info,
+    /// Something the user would not expect; it belongs into the answer's warnings too.
+    Warning,
+}
+
+impl Note {
+    /// A line for `explain`.
+    pub fn info(text: impl Into<String>) -> Self {
+        Self { severity: Severity::Info, text: text.into() }
+    }
+
+    /// A line for the answer's warnings and `explain`.
+    pub fn warning(text: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, text: text.into() }
+    }
+
+    /// Whether the user has to know.
+    #[must_use]
+    pub fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
+    }
+}
+
+/// A placement field of a pod that is not what the API defines.
+#[derive(Debug, thiserror::Error)]
+#[error("reading spec.{field}: {source}")]
+pub struct Malformed {
+    field: &'static str,
+    #[source]
+    source: serde_json::Error,
+}
+
+/// What the pod itself says about scheduling that a policy's pair differs from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The `nodeSelector` key that both set.
+    pub key: String,
+}
+
+/// What [`Placement::merge_node_selector`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSelectorMerge {
+    /// Keys that were added.
+    pub added: Vec<String>,
+    /// Keys that the pod has with another value; nothing was done about them.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// A working copy of a pod's `nodeSelector`, `tolerations` and `affinity`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Placement {
+    node_selector: Option<Map<String, Value>>,
+    tolerations: Option<Vec<Value>>,
+    affinity: Option<Map<String, Value>>,
+}
+
+impl Placement {
+    /// Copies the three fields out of a pod's `spec`.
+    ///
+    /// # Errors
+    ///
+    /// A field that is not the object or list that the API defines.
+    pub fn read(
+        node_selector: Option<&RawValue>,
+        tolerations: Option<&RawValue>,
+        affinity: Option<&RawValue>,
+    ) -> Result<Self, Malformed> {
+        Ok(Self {
+            node_selector: read("nodeSelector", node_selector)?,
+            tolerations: read("tolerations", tolerations)?,
+            affinity: read("affinity", affinity)?,
+        })
+    }
+
+    /// The value that `nodeSelector` asks of `key`.
+    #[must_use]
+    pub fn node_selector(&self, key: &str) -> Option<&str> {
+        self.node_selector.as_ref()?.get(key)?.as_str()
+    }
+
+    /// The tolerations.
+    #[must_use]
+    pub fn tolerations(&self) -> &[Value] {
+        self.tolerations.as_deref().unwrap_or_default()
+    }
+
+    /// Adds the pairs whose key the pod does not select by. A pair that is there is left; one that
+    /// differs is reported, for the caller's `onConflict`.
+    pub fn merge_node_selector(&mut self, pairs: &[(String, String)]) -> NodeSelectorMerge {
+        let mut merge = NodeSelectorMerge::default();
+        for (key, value) in pairs {
+            match self.node_selector.as_ref().and_then(|own| own.get(key)) {
+                Some(own) if own == value => {}
+                Some(Value::Null) | None => {
+                    self.override_node_selector(key, value);
+                    merge.added.push(key.clone());
+                }
+                Some(_) => merge.conflicts.push(Conflict { key: key.clone() }),
+            }
+        }
+        merge
+    }
+
+    /// Sets one pair, whatever the pod had.
+    pub fn override_node_selector(&mut self, key: &str, value: &str) {
+        self.node_selector.get_or_insert_default().insert(key.to_owned(), Value::from(value));
+    }
+
+    /// Adds the tolerations that no toleration of the pod is equal to or covers, and says of each
+    /// what was done.
+    pub fn merge_tolerations(&mut self, wanted: &[Toleration]) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for toleration in wanted {
+            let view = toleration.view();
+            let held = self.tolerations().iter().filter_map(toleration::View::of).find(|own| own.covers(&view));
+            match held {
+                Some(own) if own.is_same(&view) => {}
+                Some(own) => {
+                    notes.push(Note::info(format!("toleration {view} is not added: the pod's {own} covers it")))
+                }
+                None => {
+                    notes.push(Note::info(format!("added toleration {view}")));
+                    self.tolerations.get_or_insert_default().push(toleration.to_json());
+                }
+            }
+        }
+        notes
+    }
+
+    /// Merges an affinity into the pod's: required node terms are conjoined to the pod's, term by
+    /// term; everything else is appended where it is not there already.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyTerms`], and nothing is changed, where conjoining would multiply the terms beyond
+    /// [`affinity::MAX_TERMS`].
+    pub fn merge_affinity(&mut self, wanted: &Affinity) -> Result<Vec<Note>, TooManyTerms> {
+        affinity::merge(&mut self.affinity, wanted)
+    }
+
+    /// Whether `nodeSelector` and the required node affinity contradict each other, so that no node
+    /// whatever can match. `false` says only that this pod alone does not show it.
+    #[must_use]
+    pub fn is_contradictory(&self) -> bool {
+        satisfiable::is_contradictory(self.node_selector.as_ref(), affinity::required(&self.affinity))
+    }
+
+    pub(crate) fn affinity_mut(&mut self) -> &mut Option<Map<String, Value>> {
+        &mut self.affinity
+    }
+
+    /// Drops a `nodeSelector` pair; whether it was there.
+    pub(crate) fn remove_node_selector(&mut self, key: &str, value: &str) -> bool {
+        let Some(own) = self.node_selector.as_mut() else {
+            return false;
+        };
+        if own.get(key).and_then(Value::as_str) != Some(value) {
+            return false;
+        }
+        own.shift_remove(key).is_some()
+    }
+
+    /// Drops the tolerations for which `is_unwanted`, and gives them.
+    pub(crate) fn remove_tolerations(&mut self, mut is_unwanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
+        self.tolerations
+            .as_mut()
+            .map(|own| own.extract_if(.., |toleration| is_unwanted(toleration)).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// The operations that turn a pod with `before` into one with `after`.
+///
+/// `base` is the JSON pointer of the object that holds `spec`: `""` for a pod, `/spec/template` for
+/// a workload's pod template. Lists are never replaced: elements are removed by index, from the
+/// end, and added, at the end by `/-`; a term of the node affinity is edited inside. A list or map
+/// that removals empty stays behind empty, which the API server drops.
+#[must_use]
+pub fn ops(before: &Placement, after: &Placement, base: &str) -> Vec<PatchOperation> {
+    let mut ops = diff::Ops::at(base);
+    ops.map("nodeSelector", &before.node_selector, &after.node_selector);
+    ops.list("tolerations", &before.tolerations, &after.tolerations);
+    ops.map("affinity", &before.affinity, &after.affinity);
+    ops.finish()
+}
+
+/// What decides whether placement is applied to a pod at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlacementFacts<'a> {
+    /// The pod's controller is a DaemonSet, or the workload itself is one.
+    pub is_daemon_set: bool,
+    /// `spec.nodeName`.
+    pub node_name: Option<&'a str>,
+    /// `spec.priority`, resolved by the API server before a webhook is called.
+    pub priority: Option<i64>,
+    /// `spec.priorityClassName`.
+    pub priority_class_name: Option<&'a str>,
+}
+
+/// The lowest priority of pods that the cluster needs to run (`SystemCriticalPriority`).
+pub const SYSTEM_CRITICAL_PRIORITY: i64 = 2_000_000_000;
+
+/// Why `nodeSelector`, `tolerations`, `affinity` and `preemption` are left off a pod, or `None`.
+///
+/// A DaemonSet's pod is bound by its controller to one node by affinity, so that a requirement of
+/// ours would leave it Pending there; a pod with a node name is past scheduling; and pods of
+/// system priority have to run wherever they were put.
+#[must_use]
+pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
+    let critical =
+        facts.priority_class_name.filter(|name| matches!(*name, "system-node-critical" | "system-cluster-critical"));
+    let why = if facts.is_daemon_set {
+        "it belongs to a DaemonSet".to_owned()
+    } else if let Some(node) = facts.node_name.filter(|node| !node.is_empty()) {
+        format!("spec.nodeName is already {node:?}")
+    } else if let Some(name) = critical {
+        format!("its priority class is {name}")
+    } else {
+        let priority = facts.priority.filter(|value| *value >= SYSTEM_CRITICAL_PRIORITY)?;
+        format!("its priority {priority} is a system priority")
+    };
+    Some(Note::warning(format!("placement is not applied to this pod: {why}")))
+}
+
+fn read<T: serde::de::DeserializeOwned>(field: &'static str, raw: Option<&RawValue>) -> Result<Option<T>, Malformed> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get()).map_err(|source| Malformed { field, source })
+}

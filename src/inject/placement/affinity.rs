@@ -1,0 +1,343 @@
+//! Merging affinity: a pod keeps what it asks for, and a policy's wishes come on top.
+//!
+//! Required node terms are OR-ed and the requirements in a term AND-ed, so "the pod's AND the
+//! policy's" is the product of both lists. A term that already says one of the policy's
+//! alternatives stays as it is, which makes every merge a fixed point. A term without requirements
+//! matches no node and is left alone: adding to it would make it match some.
+
+use k8s_openapi::api::core::v1 as core;
+use serde_json::{Map, Value, json};
+
+use super::Note;
+
+/// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
+/// may create pods, so there has to be an end.
+pub const MAX_TERMS: usize = 1024;
+
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+const TERMS: &str = "nodeSelectorTerms";
+const EXPRESSIONS: &str = "matchExpressions";
+const FIELDS: &str = "matchFields";
+
+/// An affinity of a policy, checked by [`crate::policy::scheduling::affinity`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Affinity {
+    required_terms: Vec<Value>,
+    appended: Vec<Appended>,
+}
+
+/// An element of one of the lists that are only ever appended to.
+#[derive(Clone, Debug, PartialEq)]
+struct Appended {
+    kind: &'static str,
+    list: &'static str,
+    element: Value,
+}
+
+/// The pod's required node terms times the policy's are too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("merging required node affinity would make {terms} node selector terms; at most {MAX_TERMS} are allowed")]
+pub struct TooManyTerms {
+    /// The terms that the merge would have made.
+    pub terms: usize,
+}
+
+impl From<&core::Affinity> for Affinity {
+    fn from(wire: &core::Affinity) -> Self {
+        let mut affinity = Self::default();
+        if let Some(node) = &wire.node_affinity {
+            let required = node.required_during_scheduling_ignored_during_execution.iter();
+            affinity.required_terms =
+                required.flat_map(|required| &required.node_selector_terms).map(to_json).collect();
+            let preferred = &node.preferred_during_scheduling_ignored_during_execution;
+            affinity.append("nodeAffinity", PREFERRED, preferred.as_deref());
+        }
+        if let Some(pod) = &wire.pod_affinity {
+            let required = &pod.required_during_scheduling_ignored_during_execution;
+            let preferred = &pod.preferred_during_scheduling_ignored_during_execution;
+            affinity.append("podAffinity", REQUIRED, required.as_deref());
+            affinity.append("podAffinity", PREFERRED, preferred.as_deref());
+        }
+        if let Some(pod) = &wire.pod_anti_affinity {
+            let required = &pod.required_during_scheduling_ignored_during_execution;
+            let preferred = &pod.preferred_during_scheduling_ignored_during_execution;
+            affinity.append("podAntiAffinity", REQUIRED, required.as_deref());
+            affinity.append("podAntiAffinity", PREFERRED, preferred.as_deref());
+        }
+        affinity
+    }
+}
+
+impl Affinity {
+    fn append<T: serde::Serialize>(&mut self, kind: &'static str, list: &'static str, elements: Option<&[T]>) {
+        let elements = elements.unwrap_or_default().iter();
+        self.appended.extend(elements.map(|element| Appended { kind, list, element: to_json(element) }));
+    }
+}
+
+/// Merges `wanted` into a pod's affinity. On an error nothing was changed.
+pub(super) fn merge(affinity: &mut Option<Map<String, Value>>, wanted: &Affinity) -> Result<Vec<Note>, TooManyTerms> {
+    let mut notes = Vec::new();
+    let conjoined = conjoin(affinity, &wanted.required_terms)?;
+    if conjoined > 0 {
+        notes.push(Note::info(format!(
+            "required node affinity: {} added to {conjoined} node selector term(s)",
+            one_of(&wanted.required_terms)
+        )));
+    }
+    for appended in &wanted.appended {
+        let Some(list) = list_mut(affinity, &[appended.kind, appended.list]) else {
+            continue;
+        };
+        if !list.iter().any(|own| is_same(own, &appended.element)) {
+            list.push(appended.element.clone());
+            notes.push(Note::info(format!("added an element to affinity.{}.{}", appended.kind, appended.list)));
+        }
+    }
+    Ok(notes)
+}
+
+/// The required node terms: `None` where nothing is required, so that every node matches.
+pub(super) fn required(affinity: &Option<Map<String, Value>>) -> Option<&[Value]> {
+    let required = affinity.as_ref()?.get("nodeAffinity")?.get(REQUIRED)?;
+    if required.is_null() {
+        return None;
+    }
+    let terms = required.get(TERMS).and_then(Value::as_array);
+    Some(terms.map(Vec::as_slice).unwrap_or_default())
+}
+
+/// The required node terms, to edit in place; the caller never leaves the list empty.
+pub(crate) fn required_mut(affinity: &mut Option<Map<String, Value>>) -> Option<&mut Vec<Value>> {
+    let node = affinity.as_mut()?.get_mut("nodeAffinity")?;
+    node.get_mut(REQUIRED)?.get_mut(TERMS)?.as_array_mut()
+}
+
+/// Whether nothing is required, which matches every node; an empty list of terms matches none.
+pub(crate) fn is_unconstrained(affinity: &Option<Map<String, Value>>) -> bool {
+    required(affinity).is_none()
+}
+
+/// Requires one of `alternatives` on top of what is required; the number of terms that were made or
+/// changed. On an error nothing was changed.
+pub(crate) fn conjoin(
+    affinity: &mut Option<Map<String, Value>>,
+    alternatives: &[Value],
+) -> Result<usize, TooManyTerms> {
+    let Some((first, others)) = alternatives.split_first() else {
+        return Ok(0);
+    };
+    if is_unconstrained(affinity) {
+        let Some(terms) = list_mut(affinity, &["nodeAffinity", REQUIRED, TERMS]) else {
+            return Ok(0);
+        };
+        terms.extend_from_slice(alternatives);
+        return Ok(alternatives.len());
+    }
+    let Some(terms) = required_mut(affinity) else {
+        return Ok(0);
+    };
+    let is_pending = |term: &Value| !is_blank(term) && !alternatives.iter().any(|one| implies(term, one));
+    let pending: Vec<Value> = terms.iter().filter(|term| is_pending(term)).cloned().collect();
+    let total = terms.len() + pending.len() * others.len();
+    if total > MAX_TERMS && !others.is_empty() && !pending.is_empty() {
+        return Err(TooManyTerms { terms: total });
+    }
+    for term in terms.iter_mut().filter(|term| is_pending(term)) {
+        add_requirements(term, first);
+    }
+    // The first alternative edits the pod's terms in their places and the others are appended, so
+    // that the patch inserts nothing in the middle of the list.
+    let mut changed = pending.len();
+    for alternative in others {
+        for term in &pending {
+            let mut product = term.clone();
+            add_requirements(&mut product, alternative);
+            if !terms.contains(&product) {
+                terms.push(product);
+                changed += 1;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// A term that asks for one label requirement.
+pub(crate) fn label_term(key: &str, operator: &str, value: &str) -> Value {
+    json!({EXPRESSIONS: [label_requirement(key, operator, value)]})
+}
+
+/// A term that asks for all of `requirements` on labels.
+pub(crate) fn all_of(requirements: &[Value]) -> Value {
+    json!({EXPRESSIONS: requirements})
+}
+
+/// One requirement on a label.
+pub(crate) fn label_requirement(key: &str, operator: &str, value: &str) -> Value {
+    json!({"key": key, "operator": operator, "values": [value]})
+}
+
+/// A term's requirements on labels.
+pub(crate) fn expressions(term: &Value) -> &[Value] {
+    requirements(term, EXPRESSIONS)
+}
+
+/// A term's requirements on fields.
+pub(super) fn fields(term: &Value) -> &[Value] {
+    requirements(term, FIELDS)
+}
+
+/// A term's requirements on labels, to edit in place; `None` where there are none.
+pub(crate) fn expressions_mut(term: &mut Value) -> Option<&mut Vec<Value>> {
+    term.get_mut(EXPRESSIONS)?.as_array_mut()
+}
+
+/// Whether the term has no requirement, so that it matches no node at all.
+pub(crate) fn is_blank(term: &Value) -> bool {
+    expressions(term).is_empty() && fields(term).is_empty()
+}
+
+/// Adds a requirement on a label to a term.
+pub(crate) fn push_expression(term: &mut Value, requirement: Value) {
+    push_requirement(term, EXPRESSIONS, requirement);
+}
+
+/// The requirement's key, operator and values.
+pub(crate) fn requirement_parts(requirement: &Value) -> (&str, &str, &[Value]) {
+    let text = |name| requirement.get(name).and_then(Value::as_str).unwrap_or_default();
+    let values = requirement.get("values").and_then(Value::as_array);
+    (text("key"), text("operator"), values.map(Vec::as_slice).unwrap_or_default())
+}
+
+fn requirements<'a>(term: &'a Value, field: &str) -> &'a [Value] {
+    let list = term.get(field).and_then(Value::as_array);
+    list.map(Vec::as_slice).unwrap_or_default()
+}
+
+fn push_requirement(term: &mut Value, field: &str, requirement: Value) {
+    let Some(term) = term.as_object_mut() else {
+        return;
+    };
+    let list = term.entry(field).or_insert_with(|| Value::Array(Vec::new()));
+    if list.is_null() {
+        *list = Value::Array(Vec::new());
+    }
+    if let Some(list) = list.as_array_mut() {
+        list.push(requirement);
+    }
+}
+
+fn add_requirements(term: &mut Value, wanted: &Value) {
+    for field in [EXPRESSIONS, FIELDS] {
+        for requirement in requirements(wanted, field) {
+            if !has_requirement(term, field, requirement) {
+                push_requirement(term, field, requirement.clone());
+            }
+        }
+    }
+}
+
+fn implies(term: &Value, wanted: &Value) -> bool {
+    [EXPRESSIONS, FIELDS].iter().all(|field| {
+        let mut requirements = requirements(wanted, field).iter();
+        requirements.all(|requirement| has_requirement(term, field, requirement))
+    })
+}
+
+fn has_requirement(term: &Value, field: &str, wanted: &Value) -> bool {
+    let (key, operator, values) = requirement_parts(wanted);
+    requirements(term, field).iter().any(|own| {
+        let own = requirement_parts(own);
+        own.0 == key
+            && own.1 == operator
+            && own.2.iter().all(|value| values.contains(value))
+            && values.iter().all(|value| own.2.contains(value))
+    })
+}
+
+/// The list at the end of `path`, with what is absent or null on the way made; `None` where
+/// something of another type is in the way.
+fn list_mut<'a>(affinity: &'a mut Option<Map<String, Value>>, path: &[&str]) -> Option<&'a mut Vec<Value>> {
+    let (last, parents) = path.split_last()?;
+    let mut object = affinity.get_or_insert_default();
+    for name in parents {
+        let next = object.entry(*name).or_insert(Value::Null);
+        if next.is_null() {
+            *next = Value::Object(Map::new());
+        }
+        object = next.as_object_mut()?;
+    }
+    let list = object.entry(*last).or_insert(Value::Null);
+    if list.is_null() {
+        *list = Value::Array(Vec::new());
+    }
+    list.as_array_mut()
+}
+
+/// Whether both are one element for the API server, which drops what is null or an empty list: what
+/// a policy added must be found again after it has been through there.
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let mut keys = one.keys().chain(other.keys());
+            keys.all(|key| match (present(one, key), present(other, key)) {
+                (Some(one), Some(other)) => is_same(one, other),
+                (one, other) => one.is_none() && other.is_none(),
+            })
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        _ => one == other,
+    }
+}
+
+fn present<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    object.get(key).filter(|value| !is_dropped(key, value))
+}
+
+fn is_dropped(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        // An empty selector object selects everything and is kept; only this map is `omitempty`.
+        Value::Object(map) => map.is_empty() && key == "matchLabels",
+        _ => false,
+    }
+}
+
+fn one_of(terms: &[Value]) -> String {
+    match terms {
+        [one] => {
+            let shown: Vec<String> = expressions(one).iter().chain(fields(one)).map(show_requirement).collect();
+            shown.join(" and ")
+        }
+        many => format!("one of {} alternatives", many.len()),
+    }
+}
+
+/// A requirement as one reads it: `key In [a, b]`.
+pub(crate) fn show_requirement(requirement: &Value) -> String {
+    let (key, operator, values) = requirement_parts(requirement);
+    let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+    if values.is_empty() { format!("{key} {operator}") } else { format!("{key} {operator} [{}]", values.join(", ")) }
+}
+
+fn to_json(wire: &impl serde::Serialize) -> Value {
+    let mut value = serde_json::to_value(wire)
+        .expect("Kubernetes types hold strings, numbers and string-keyed maps, which are JSON");
+    drop_blank(&mut value);
+    value
+}
+
+fn drop_blank(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|key, value| !is_dropped(key, value));
+            object.values_mut().for_each(drop_blank);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_blank),
+        _ => {}
+    }
+}

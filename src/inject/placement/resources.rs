@@ -1,0 +1,214 @@
+//! Default requests and limits for containers that say nothing.
+//!
+//! Before a webhook is called the API server has copied limits to missing requests and applied the
+//! namespace's LimitRange; both count as the container's own word. After the patch it copies
+//! limits to missing requests again, so a request is only set where there is something to say.
+//! Extended resources (GPUs of any name) and huge pages cannot be overcommitted: their request
+//! equals their limit, so whatever a container says of one is left whole, limits only included.
+
+use json_patch::PatchOperation;
+use serde_json::{Map, Value};
+
+use super::Note;
+use super::edits::{Edits, add};
+use super::quantity::Quantity;
+use crate::policy::names;
+use crate::policy::scheduling::Problems;
+
+/// Checked default requests and limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    requests: Vec<Amount>,
+    limits: Vec<Amount>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Amount {
+    resource: String,
+    text: String,
+    quantity: Quantity,
+}
+
+impl Resources {
+    /// Checks a policy's default requests and limits, given as name and quantity.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, each with its path below `resources`: unknown resource names,
+    /// quantities that do not parse or are negative, requests over their limit, and extended
+    /// resources or huge pages that are fractional, without a limit, or with a request that differs.
+    pub fn compile<'a>(
+        requests: impl IntoIterator<Item = (&'a str, &'a str)>,
+        limits: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Problems> {
+        let mut problems = Problems::new();
+        let requests = amounts("requests", requests, &mut problems);
+        let limits = amounts("limits", limits, &mut problems);
+        for request in &requests {
+            check_request(request, find(&limits, &request.resource), &mut problems);
+        }
+        let all = || requests.iter().chain(&limits);
+        if all().any(|one| names::is_hugepages(&one.resource))
+            && !all().any(|one| matches!(one.resource.as_str(), "cpu" | "memory"))
+        {
+            let message = "must have cpu or memory where it has huge pages";
+            problems.push(("limits".to_owned(), message.to_owned()));
+        }
+        if problems.is_empty() { Ok(Self { requests, limits }) } else { Err(problems) }
+    }
+
+    /// Whether there is nothing to default.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.limits.is_empty()
+    }
+
+    /// The edits for one container.
+    ///
+    /// `own` is the container's `resources`, `pointer` the JSON pointer of the container and
+    /// `container` its name, for the notes. A resource that `pod_level`, the pod's own
+    /// `spec.resources`, speaks of is left to it: the API server bounds the containers' sum by it.
+    #[must_use]
+    pub fn edits(&self, own: Option<&Value>, pod_level: Option<&Value>, container: &str, pointer: &str) -> Edits {
+        let mut notes = Vec::new();
+        let is_free = |amount: &&Amount| {
+            ["requests", "limits"].iter().all(|list| said(pod_level, list, &amount.resource).is_none())
+        };
+        let limits = self.limits.iter().filter(is_free);
+        let limits: Vec<_> = limits.filter(|limit| wants_limit(limit, own, container, &mut notes)).collect();
+        let requests = self.requests.iter().filter(is_free);
+        let requests: Vec<_> = requests.filter(|request| wants_request(request, own, container, &mut notes)).collect();
+        Edits { ops: ops(own, pointer, &requests, &limits), notes }
+    }
+}
+
+/// Whether a default limit may be set; a note where the container's request forbids it.
+fn wants_limit(limit: &Amount, own: Option<&Value>, container: &str, notes: &mut Vec<Note>) -> bool {
+    let name = &limit.resource;
+    if said(own, "limits", name).is_some() {
+        return false;
+    }
+    let Some(request) = said(own, "requests", name) else {
+        return true;
+    };
+    if is_fixed(name) {
+        return false;
+    }
+    let fits = parsed(request).is_some_and(|request| request <= limit.quantity);
+    if !fits {
+        notes.push(Note::warning(format!(
+            "default {name} limit {} is left out of container {container}: its request is higher",
+            limit.text
+        )));
+    }
+    fits
+}
+
+/// Whether a default request may be set; a note where the container's limit forbids it.
+fn wants_request(request: &Amount, own: Option<&Value>, container: &str, notes: &mut Vec<Note>) -> bool {
+    let name = &request.resource;
+    if said(own, "requests", name).is_some() {
+        return false;
+    }
+    let Some(limit) = said(own, "limits", name) else {
+        return true;
+    };
+    if is_fixed(name) {
+        return false;
+    }
+    let fits = parsed(limit).is_some_and(|limit| request.quantity <= limit);
+    if !fits {
+        notes.push(Note::warning(format!(
+            "default {name} request {} is left out of container {container}: its limit is lower, and becomes its request",
+            request.text
+        )));
+    }
+    fits
+}
+
+fn ops(own: Option<&Value>, pointer: &str, requests: &[&Amount], limits: &[&Amount]) -> Vec<PatchOperation> {
+    let lists = [("requests", requests), ("limits", limits)];
+    let map = |amounts: &[&Amount]| {
+        let pairs = amounts.iter();
+        let pairs = pairs.map(|one| (one.resource.clone(), Value::from(one.text.as_str())));
+        pairs.collect::<Map<_, _>>()
+    };
+    let lists = lists.into_iter().filter(|(_, amounts)| !amounts.is_empty());
+    let Some(own) = own.and_then(Value::as_object) else {
+        let whole: Map<_, _> = lists.map(|(name, amounts)| (name.to_owned(), Value::Object(map(amounts)))).collect();
+        let whole = (!whole.is_empty()).then_some(Value::Object(whole));
+        return whole.map(|whole| add(pointer, &["resources"], whole)).into_iter().collect();
+    };
+    let mut ops = Vec::new();
+    for (name, amounts) in lists {
+        if own.get(name).is_some_and(Value::is_object) {
+            ops.extend(amounts.iter().map(|one| {
+                let value = Value::from(one.text.as_str());
+                add(pointer, &["resources", name, &one.resource], value)
+            }));
+        } else {
+            ops.push(add(pointer, &["resources", name], Value::Object(map(amounts))));
+        }
+    }
+    ops
+}
+
+fn amounts<'a>(
+    list: &str,
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    problems: &mut Problems,
+) -> Vec<Amount> {
+    let mut amounts = Vec::new();
+    for (resource, text) in pairs {
+        let path = format!("{list}[{resource}]");
+        if let Err(allowed) = names::container_resource(resource) {
+            problems.push((path.clone(), format!("value {resource:?} {allowed}")));
+        }
+        match text.parse::<Quantity>() {
+            Err(error) => problems.push((path, format!("value {text:?} {error}"))),
+            Ok(quantity) if quantity.is_negative() => {
+                problems.push((path, format!("value {text:?} must not be negative")));
+            }
+            Ok(quantity) if is_fixed(resource) && !quantity.is_whole() => {
+                problems.push((path, format!("value {text:?} must be a whole number")));
+            }
+            Ok(quantity) => amounts.push(Amount { resource: resource.to_owned(), text: text.to_owned(), quantity }),
+        }
+    }
+    amounts
+}
+
+fn check_request(request: &Amount, limit: Option<&Amount>, problems: &mut Problems) {
+    let allowed = match limit {
+        None if is_fixed(&request.resource) => "must come with an equal limit: this resource cannot be overcommitted",
+        Some(limit) if is_fixed(&request.resource) && limit.quantity != request.quantity => {
+            "must equal its limit: this resource cannot be overcommitted"
+        }
+        Some(limit) if request.quantity > limit.quantity => "must not be over its limit",
+        _ => return,
+    };
+    problems.push((format!("requests[{}]", request.resource), format!("value {:?} {allowed}", request.text)));
+}
+
+fn find<'a>(amounts: &'a [Amount], resource: &str) -> Option<&'a Amount> {
+    amounts.iter().find(|one| one.resource == resource)
+}
+
+/// Whether request and limit of a resource are one.
+fn is_fixed(resource: &str) -> bool {
+    names::is_extended_resource(resource) || names::is_hugepages(resource)
+}
+
+fn said<'a>(resources: Option<&'a Value>, list: &str, resource: &str) -> Option<&'a Value> {
+    let value = resources?.get(list)?.get(resource)?;
+    (!value.is_null()).then_some(value)
+}
+
+/// A quantity in a pod; YAML may hold it as a number.
+fn parsed(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,23 @@
+//! Stowage: storage, credentials and placement for machine-learning pods, at admission; and a judgement of which pods are
+//! stuck.
+//!
+//! The core ([`policy`], [`pod`], [`inject`], [`patch`], [`duration`], [`threshold`], [`admission`]) is pure: bytes and
+//! values in, values out. Everything else is an edge, and only [`cli`] wires them.
+
+pub mod admission;
+pub mod certs;
+pub mod cli;
+pub mod deadline;
+pub mod duration;
+pub mod inject;
+pub mod metrics;
+pub mod patch;
+pub mod pod;
+pub mod policy;
+pub mod reaper;
+pub mod server;
+pub mod shutdown;
+pub mod standalone;
+pub mod telemetry;
+pub mod threshold;
+pub mod watch;

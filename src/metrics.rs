@@ -1,0 +1,200 @@
+//! What Stowage tells Prometheus.
+//!
+//! Every child is resolved when the program starts, so that a request pays for
+//! atomics only and a series exists from the first scrape on, at zero. Labels
+//! are enums: no name of an object, and nothing a client sends, becomes one.
+
+mod labels;
+
+use std::marker::PhantomData;
+
+use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+pub use self::labels::{ConnectionRefusal, HandshakeFailure, Label, Outcome, Reload};
+
+/// All metrics, registered.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests to the webhook by what became of them.
+    pub requests: Counters<Outcome>,
+    /// From the end of a request's head to its answer, body included.
+    pub request_seconds: Histogram,
+    /// The decision alone: body in, answer out.
+    pub decision_seconds: Histogram,
+    /// Policies in force.
+    pub policies_loaded: IntGauge,
+    /// Policies that are present and refused.
+    pub policies_refused: IntGauge,
+    /// Results of reading policies again.
+    pub policy_reloads: Counters<Reload>,
+    /// When the served certificate ends, in seconds since 1970.
+    pub certificate_expiry: IntGauge,
+    /// Results of reading the certificate again.
+    pub certificate_reloads: Counters<Reload>,
+    /// Connections to the webhook that are open.
+    pub connections: IntGauge,
+    /// Connections closed on arrival, or before their time.
+    pub connections_refused: Counters<ConnectionRefusal>,
+    /// TLS handshakes that failed.
+    pub handshake_failures: Counters<HandshakeFailure>,
+}
+
+/// One counter for each value of a label.
+pub struct Counters<L> {
+    children: Vec<IntCounter>,
+    label: PhantomData<L>,
+}
+
+/// From 50 µs, where an answer over loopback begins, to the longest the API
+/// server waits by our registration (2 s) and beyond.
+const REQUEST_BUCKETS: [f64; 13] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
+/// From 5 µs, since a usual decision takes about ten.
+const DECISION_BUCKETS: [f64; 10] =
+    [0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 1.0];
+
+impl Metrics {
+    /// Makes and registers all metrics.
+    ///
+    /// # Errors
+    /// A name is wrong or given twice; the tests hold that this cannot be.
+    pub fn new(version: &str) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let build =
+            IntGaugeVec::new(Opts::new("stowage_build_info", "The version that runs; always 1."), &["version"])?;
+        build.with_label_values(&[version]).set(1);
+        register(&registry, build)?;
+        let r = &registry;
+        Ok(Self {
+            requests: counters(r, "stowage_requests_total", "Requests by what became of them.", "outcome")?,
+            request_seconds: histogram(
+                r,
+                "stowage_request_duration_seconds",
+                "From a request's head to its answer, reading the body included.",
+                &REQUEST_BUCKETS,
+            )?,
+            decision_seconds: histogram(
+                r,
+                "stowage_decision_duration_seconds",
+                "The decision alone.",
+                &DECISION_BUCKETS,
+            )?,
+            policies_loaded: gauge(r, "stowage_policies_loaded", "Policies in force.")?,
+            policies_refused: gauge(r, "stowage_policies_refused", "Policies that are present and refused.")?,
+            policy_reloads: counters(r, "stowage_policy_reloads_total", "Policies read again, by result.", "result")?,
+            certificate_expiry: gauge(
+                r,
+                "stowage_certificate_expiration_timestamp_seconds",
+                "When the served certificate ends.",
+            )?,
+            certificate_reloads: counters(
+                r,
+                "stowage_certificate_reloads_total",
+                "Certificates read again, by result.",
+                "result",
+            )?,
+            connections: gauge(r, "stowage_connections", "Open connections to the webhook.")?,
+            connections_refused: counters(
+                r,
+                "stowage_connections_refused_total",
+                "Connections closed on arrival or before their time, by reason.",
+                "reason",
+            )?,
+            handshake_failures: counters(
+                r,
+                "stowage_tls_handshake_failures_total",
+                "TLS handshakes that failed, by reason.",
+                "reason",
+            )?,
+            registry,
+        })
+    }
+
+    /// Notes when the served certificate ends.
+    pub fn certificate_ends(&self, at: Timestamp) {
+        self.certificate_expiry.set(at.as_second());
+    }
+
+    /// Everything in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A collector gave an empty family; ours never do.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl<L: Label> Counters<L> {
+    /// Counts one.
+    pub fn count(&self, value: L) {
+        if let Some(child) = self.children.get(value.index()) {
+            child.inc();
+        }
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn total(&self, value: L) -> u64 {
+        self.children.get(value.index()).map_or(0, IntCounter::get)
+    }
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::new(name, help)?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    register(registry, Histogram::with_opts(options)?)
+}
+
+fn counters<L: Label>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> Result<Counters<L>, prometheus::Error> {
+    let family = register(registry, IntCounterVec::new(Opts::new(name, help), &[label])?)?;
+    Ok(Counters {
+        children: L::ALL.iter().map(|value| family.with_label_values(&[value.text()])).collect(),
+        label: PhantomData,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_series_is_there_from_the_first_scrape_on() {
+        let metrics = Metrics::new("1.2.3").unwrap();
+        metrics.requests.count(Outcome::Patched);
+        metrics.request_seconds.observe(0.000_07);
+        metrics.certificate_ends(Timestamp::from_second(1_800_000_000).unwrap());
+        let text = metrics.text().unwrap();
+        for line in [
+            "stowage_build_info{version=\"1.2.3\"} 1",
+            "stowage_requests_total{outcome=\"patched\"} 1",
+            "stowage_requests_total{outcome=\"unreadable\"} 0",
+            "stowage_request_duration_seconds_bucket{le=\"0.00005\"} 0",
+            "stowage_request_duration_seconds_bucket{le=\"0.0001\"} 1",
+            "stowage_policies_loaded 0",
+            "stowage_policy_reloads_total{result=\"refused\"} 0",
+            "stowage_certificate_expiration_timestamp_seconds 1800000000",
+            "stowage_connections_refused_total{reason=\"address\"} 0",
+            "stowage_tls_handshake_failures_total{reason=\"rejected\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line:?} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The values that labels can have.
+
+/// A closed set of label values.
+pub trait Label: Copy + 'static {
+    /// Every value, in the order of [`Label::index`].
+    const ALL: &'static [Self];
+
+    /// The value as Prometheus shows it.
+    fn text(self) -> &'static str;
+
+    /// The value's place in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$value_doc])* $value,)+
+        }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$value,)+];
+
+            fn text(self) -> &'static str {
+                match self {
+                    $(Self::$value => $text,)+
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// What became of one request to the webhook.
+    Outcome {
+        /// The pod was patched.
+        Patched = "patched",
+        /// Policies matched and there was nothing left to do.
+        Unchanged = "unchanged",
+        /// No policy matched.
+        NoMatch = "no_match",
+        /// Not looked at: another kind or operation, an opt-out, a mirror pod,
+        /// an excluded namespace.
+        Skipped = "skipped",
+        /// The pod was refused.
+        Refused = "refused",
+        /// The body is no AdmissionReview: 400.
+        Unreadable = "unreadable",
+        /// Another path: 404.
+        NotFound = "not_found",
+        /// Another method: 405.
+        MethodNotAllowed = "method_not_allowed",
+        /// Another content type: 415.
+        UnsupportedMediaType = "unsupported_media_type",
+        /// The body is over the limit: 413.
+        TooLarge = "too_large",
+        /// The body did not come in time: 408.
+        TimedOut = "timed_out",
+        /// No room for a large body came free in time: 503.
+        Overloaded = "overloaded",
+        /// The client went away while its body was read.
+        Disconnected = "disconnected",
+        /// The decision panicked: 500.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a connection was closed on arrival, or before its time.
+    ConnectionRefusal {
+        /// All connections allowed are open and busy.
+        Total = "total",
+        /// All connections allowed for one source address are open and busy.
+        Address = "address",
+        /// An idle one, closed to let another in.
+        Evicted = "evicted",
+        /// A request's head did not come in time.
+        SlowHeader = "slow_header",
+    }
+}
+
+label! {
+    /// Why a TLS handshake failed.
+    HandshakeFailure {
+        /// It took too long.
+        TimedOut = "timed_out",
+        /// The client went away, as TCP probes do.
+        Closed = "closed",
+        /// The client refused our certificate: its `caBundle` or the name it
+        /// calls us by does not fit.
+        Rejected = "rejected",
+        /// What came is not TLS: plain HTTP, say.
+        NotTls = "not_tls",
+        /// No version, cipher suite or protocol in common.
+        Incompatible = "incompatible",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+label! {
+    /// What reading policies or certificates again gave.
+    Reload {
+        /// Something new is in force.
+        Accepted = "accepted",
+        /// Something new is wrong, and the old stays in force.
+        Refused = "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn each_index_is_its_place<L: Label>() {
+        for (place, value) in L::ALL.iter().enumerate() {
+            assert_eq!(value.index(), place, "{}", value.text());
+        }
+    }
+
+    #[test]
+    fn every_value_stands_at_its_index() {
+        each_index_is_its_place::<Outcome>();
+        each_index_is_its_place::<ConnectionRefusal>();
+        each_index_is_its_place::<HandshakeFailure>();
+        each_index_is_its_place::<Reload>();
+    }
+}

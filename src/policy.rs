@@ -1,0 +1,223 @@
+//! Policies: what people write, checked once, and kept in a form that cannot be wrong.
+//!
+//! One way leads in for files, the cluster and `check`: text to [`document`], held against the [`schema`], decoded to
+//! [`spec`], turned into a [`Policy`] by [`compile`], found by [`index`].
+
+pub mod compile;
+pub mod crd;
+pub mod document;
+pub mod index;
+pub mod names;
+pub mod scheduling;
+pub mod schema;
+pub mod security_context;
+pub mod selector;
+pub mod set;
+pub mod spec;
+pub mod template;
+pub mod unit;
+
+use std::{cmp::Ordering, fmt, sync::Arc};
+
+use crate::{
+    inject::{
+        defaults::Defaults,
+        placement::{Affinity, Toleration},
+        preemption::Preemption,
+    },
+    threshold::spec::{OnExceededSpec, StateThresholds},
+};
+
+use self::{
+    schema::FieldError,
+    selector::Selector,
+    spec::{AutoMountType, ImagePullPolicy, OnConflict, Store},
+    template::Template,
+    unit::{EnvUnit, Fragment, Modifier, Unit},
+};
+
+/// A policy in its compiled form.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Kind and name.
+    pub id: PolicyId,
+    /// `metadata.generation`; files have none.
+    pub generation: Option<i64>,
+    /// Higher first.
+    pub priority: i32,
+    /// Labels of the pods it is for.
+    pub pods: Selector,
+    /// Labels of the namespaces it is for; `None` is every namespace, or the policy's own.
+    pub namespaces: Option<Selector>,
+    /// Which containers it touches.
+    pub containers: Containers,
+    /// What happens where the pod brought a different value.
+    pub on_conflict: OnConflict,
+    /// User of the v3io block.
+    pub username: Option<Template>,
+    /// Explicit modifiers.
+    pub storage: Vec<Modifier>,
+    /// MLRun's auto-mount.
+    pub auto_mount: Option<AutoMount>,
+    /// Polyaxon's catalogue.
+    pub persistence: Option<Catalogue>,
+    /// Variables, in order.
+    pub env: Vec<EnvUnit>,
+    /// Whole secrets and config maps as environment, in order.
+    pub env_from: Vec<Fragment>,
+    /// Labels put on the pod.
+    pub labels: Vec<(String, String)>,
+    /// Annotations put on the pod.
+    pub annotations: Vec<(String, String)>,
+    /// Image pull policy of the matched containers.
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Preemption.
+    pub preemption: Option<Preemption>,
+    /// Node labels the pod asks for.
+    pub node_selector: Vec<(String, String)>,
+    /// Taints the pod tolerates.
+    pub tolerations: Vec<Toleration>,
+    /// Affinity merged into the pod's own.
+    pub affinity: Option<Affinity>,
+    /// Priority class of the pod.
+    pub priority_class_name: Option<String>,
+    /// Values for what the pod does not say.
+    pub defaults: Option<Defaults>,
+    /// When the watcher calls a pod stuck.
+    pub thresholds: Option<StateThresholds>,
+    /// What the watcher does then.
+    pub on_exceeded: OnExceededSpec,
+    /// What a person should know of the policy, though it is accepted.
+    pub notes: Vec<FieldError>,
+}
+
+/// A policy's kind and name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct PolicyId {
+    /// Where it acts.
+    pub scope: Scope,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+/// Where a policy acts. InjectionPolicies come before ClusterInjectionPolicies.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Scope {
+    /// An InjectionPolicy of this namespace.
+    Namespace(String),
+    /// A ClusterInjectionPolicy.
+    Cluster,
+}
+
+/// Which containers a policy touches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Containers {
+    /// Which names.
+    pub names: ContainerNames,
+    /// Whether init containers, native sidecars among them, are touched too.
+    pub init: bool,
+}
+
+/// Which container names a policy touches.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ContainerNames {
+    /// These only.
+    Include(Vec<String>),
+    /// All but these.
+    Exclude(Vec<String>),
+}
+
+/// MLRun's auto-mount, with every type that its params can serve.
+#[derive(Clone, Debug)]
+pub struct AutoMount {
+    /// The policy's own type, as written.
+    pub own: AutoMountType,
+    /// What that comes to.
+    pub effective: AutoMountType,
+    /// What `auto` comes to.
+    pub auto: AutoMountType,
+    /// What each type puts into the pod.
+    pub variants: Vec<(AutoMountType, Unit)>,
+}
+
+/// Polyaxon's catalogue.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    /// What runs read, by name.
+    pub data: Vec<Entry>,
+    /// Where runs write, by name.
+    pub outputs: Vec<Entry>,
+    /// The outputs entry for pods that name none.
+    pub default_outputs: Option<String>,
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Path within the spec, such as `persistence.data.data1`.
+    pub path: String,
+    /// The volume, or the variable that carries a store's secret.
+    pub unit: Unit,
+    /// Mount path or bucket, a JSON string: what POLYAXON_RUN_DATA_PATHS and POLYAXON_RUN_OUTPUTS_PATH say.
+    pub location: Fragment,
+    /// What a cloud store adds.
+    pub store: Option<StoreEntry>,
+    /// Whether it is read-only.
+    pub read_only: bool,
+}
+
+/// What an entry that is a cloud store adds.
+#[derive(Clone, Debug)]
+pub struct StoreEntry {
+    /// Which cloud's.
+    pub store: Store,
+    /// Secret with the credentials.
+    pub secret: Option<Template>,
+    /// Key within the secret, and name of the variable that carries it.
+    pub key: Option<String>,
+    /// What plain SDKs of that cloud read; one entry of each cloud gets it.
+    pub sdk: Unit,
+}
+
+impl Policy {
+    /// The order in which policies act: InjectionPolicies first, then by priority, then by name.
+    #[must_use]
+    pub fn order(&self, other: &Self) -> Ordering {
+        let rank = |policy: &Self| matches!(policy.id.scope, Scope::Cluster);
+        rank(self)
+            .cmp(&rank(other))
+            .then(other.priority.cmp(&self.priority))
+            .then_with(|| self.id.name.cmp(&other.id.name))
+            .then_with(|| self.id.scope.cmp(&other.id.scope))
+    }
+
+    /// Whether it is a ClusterInjectionPolicy.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self.id.scope, Scope::Cluster)
+    }
+}
+
+impl fmt::Display for PolicyId {
+    /// `name` for the cluster kind, `namespace/name` for the namespaced one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.scope {
+            Scope::Cluster => f.write_str(&self.name),
+            Scope::Namespace(namespace) => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
+impl Containers {
+    /// Whether the container `name` of the list `list` (`containers` or `initContainers`) is touched.
+    #[must_use]
+    pub fn take(&self, list: &str, name: &str) -> bool {
+        (self.init || list != "initContainers")
+            && match &self.names {
+                ContainerNames::Include(names) => names.iter().any(|other| other == name),
+                ContainerNames::Exclude(names) => names.iter().all(|other| other != name),
+            }
+    }
+}

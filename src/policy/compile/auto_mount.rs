@@ -1,0 +1,419 @@
+//! MLRun's `storage.auto_mount_type` and `storage.auto_mount_params`.
+//!
+//! Every type that the params can serve is compiled, since a pod may ask for another one
+//! (`stowage.dev/auto-mount`); the policy's own type must be among them.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+
+use super::{
+    Checker,
+    storage::{S3Keys, s3_unit, secret_env_unit, v3io_env},
+};
+use crate::policy::{
+    AutoMount, names,
+    spec::{AutoMountSpec, AutoMountType, MountSpec, PvcModifier, V3ioFuseModifier, V3ioSpec},
+    template::Kind,
+    unit::{EnvUnit, Fragment, Unit},
+};
+
+const AT: &str = "autoMount";
+const PARAMS: &str = "autoMount.params";
+
+/// Parameters that each of MLRun's modifiers takes.
+const V3IO_CREDENTIALS: [&str; 3] = ["api", "user", "access_key"];
+const V3IO_FUSE: [&str; 6] = ["name", "remote", "access_key", "user", "secret", "volume_mounts"];
+const PVC: [&str; 3] = ["pvc_name", "volume_name", "volume_mount_path"];
+const S3: [&str; 7] =
+    ["secret_name", "aws_access_key", "aws_secret_key", "endpoint_url", "prefix", "aws_region", "non_anonymous"];
+const SECRET_ENV: [&str; 3] = ["secret_name", "keys", "cleartext_env"];
+
+type Params = BTreeMap<String, Value>;
+
+impl Checker<'_> {
+    pub(super) fn auto_mount(&mut self, spec: &AutoMountSpec) -> Option<AutoMount> {
+        let params = match parse(&spec.params) {
+            Ok((params, ignored)) => {
+                for part in ignored {
+                    self.note(PARAMS, format!("item {part} has no '=' and is ignored"));
+                }
+                params
+            }
+            Err(why) => {
+                self.error(PARAMS, why);
+                return None;
+            }
+        };
+        let own = effective(spec.kind, self.v3io.is_some(), params.contains_key("pvc_name"));
+        self.unknown_params(own, &params);
+        let mut variants = Vec::new();
+        for kind in [
+            AutoMountType::V3ioCredentials,
+            AutoMountType::V3ioFuse,
+            AutoMountType::Pvc,
+            AutoMountType::S3,
+            AutoMountType::Env,
+            AutoMountType::SecretEnv,
+        ] {
+            if kind == own {
+                let unit = self.variant(kind, &params)?;
+                variants.push((kind, unit));
+            } else if kind != AutoMountType::Env {
+                // What the params cannot serve is simply not on offer to pods; only the policy's own type must be right.
+                let (errors, notes) = (self.errors.len(), self.notes.len());
+                let unit = self.variant(kind, &params);
+                let failed = self.errors.len() > errors;
+                self.errors.truncate(errors);
+                self.notes.truncate(notes);
+                variants.extend(unit.filter(|_| !failed).map(|unit| (kind, unit)));
+            }
+        }
+        Some(AutoMount { own: spec.kind, effective: own, auto: self.auto_choice(&params), variants })
+    }
+
+    fn auto_choice(&self, params: &Params) -> AutoMountType {
+        effective(AutoMountType::Auto, self.v3io.is_some(), params.contains_key("pvc_name"))
+    }
+
+    fn unknown_params(&mut self, kind: AutoMountType, params: &Params) {
+        let known: &[&str] = match kind {
+            AutoMountType::V3ioCredentials => &V3IO_CREDENTIALS,
+            AutoMountType::V3ioFuse => &V3IO_FUSE,
+            AutoMountType::Pvc => &PVC,
+            AutoMountType::S3 => &S3,
+            AutoMountType::SecretEnv => &SECRET_ENV,
+            AutoMountType::Env | AutoMountType::None | AutoMountType::Auto => return,
+        };
+        for name in params.keys().filter(|name| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            self.note(PARAMS, format!("parameter {name:?} is not one of {} ({known}) and is ignored", word(kind)));
+        }
+    }
+
+    fn variant(&mut self, kind: AutoMountType, params: &Params) -> Option<Unit> {
+        match kind {
+            AutoMountType::V3ioCredentials => self.auto_v3io(params, false),
+            AutoMountType::V3ioFuse => self.auto_v3io(params, true),
+            AutoMountType::Pvc => self.auto_pvc(params),
+            AutoMountType::S3 => self.auto_s3(params),
+            AutoMountType::Env => self.auto_env(params),
+            AutoMountType::SecretEnv => self.auto_secret_env(params),
+            AutoMountType::None | AutoMountType::Auto => None,
+        }
+    }
+
+    fn auto_v3io(&mut self, params: &Params, fuse: bool) -> Option<Unit> {
+        let Some(base) = self.v3io else {
+            self.error(AT, format!("type {} needs spec.v3io", if fuse { "v3io_fuse" } else { "v3io_credentials" }));
+            return None;
+        };
+        let mut v3io: V3ioSpec = base.clone();
+        if let Some(api) = self.param(params, "api") {
+            v3io.api = api;
+        }
+        if let Some(user) = self.param(params, "user") {
+            v3io.username = user;
+        }
+        if let Some(secret) = self.param(params, "secret").filter(|_| fuse) {
+            v3io.access_key_secret.name = secret;
+        }
+        let username = self.template(&v3io.username, Kind::Username, PARAMS)?;
+        let access_key = match self.param(params, "access_key") {
+            Some(literal) => {
+                self.literal("access_key");
+                EnvUnit::literal("V3IO_ACCESS_KEY", literal)
+            }
+            None => {
+                let secret = self.template(&v3io.access_key_secret.name, Kind::Secret, PARAMS)?;
+                EnvUnit::from_secret("V3IO_ACCESS_KEY", secret, &v3io.access_key_secret.key, false)
+            }
+        };
+        let mut unit = if fuse { self.auto_fuse(params, &v3io)? } else { Unit::default() };
+        unit.env = v3io_env(&v3io, username, access_key);
+        Some(unit)
+    }
+
+    fn auto_fuse(&mut self, params: &Params, v3io: &V3ioSpec) -> Option<Unit> {
+        let mounts = match params.get("volume_mounts") {
+            None => None,
+            Some(value) => {
+                let mounts = volume_mounts(value);
+                if mounts.is_none() {
+                    let wanted = "must be a list of {path, sub_path} or [path, sub_path], as base64 JSON";
+                    self.error(PARAMS, format!("volume_mounts {wanted}"));
+                }
+                Some(mounts?)
+            }
+        };
+        let fuse = V3ioFuseModifier {
+            volume_name: self.param(params, "name").unwrap_or_else(|| "v3io".into()),
+            remote: self.param(params, "remote").unwrap_or_default(),
+            mounts,
+        };
+        self.v3io_fuse(&fuse, v3io, PARAMS)
+    }
+
+    fn auto_pvc(&mut self, params: &Params) -> Option<Unit> {
+        let Some(claim_name) = self.param(params, "pvc_name") else {
+            self.error(PARAMS, "type pvc needs the parameter pvc_name");
+            return None;
+        };
+        let pvc = PvcModifier {
+            claim_name,
+            volume_name: self.param(params, "volume_name").unwrap_or_else(|| "pipeline".into()),
+            mount_path: self.param(params, "volume_mount_path").unwrap_or_else(|| "/mnt/pipeline".into()),
+            sub_path: None,
+            read_only: false,
+        };
+        self.pvc(&pvc, PARAMS)
+    }
+
+    fn auto_s3(&mut self, params: &Params) -> Option<Unit> {
+        let secret = self.param(params, "secret_name");
+        let id = self.param(params, "aws_access_key");
+        let key = self.param(params, "aws_secret_key");
+        let keys = match (secret, id, key) {
+            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
+                self.error(PARAMS, "secret_name and aws_access_key or aws_secret_key cannot both be given");
+                return None;
+            }
+            (Some(name), None, None) => {
+                S3Keys::Secret { name: self.template(&name, Kind::Secret, PARAMS)?, token: false }
+            }
+            (None, Some(id), Some(key)) => {
+                self.literal("aws_secret_key");
+                S3Keys::Literal(id, key)
+            }
+            (None, None, None) => S3Keys::None,
+            (None, ..) => {
+                self.error(PARAMS, "aws_access_key and aws_secret_key must be given together");
+                return None;
+            }
+        };
+        let prefix = self.param(params, "prefix").unwrap_or_default();
+        self.prefix(&prefix, PARAMS);
+        let endpoint = self.param(params, "endpoint_url");
+        let region = self.param(params, "aws_region");
+        let signed = params.get("non_anonymous").is_some_and(truthy);
+        let unit = s3_unit(&prefix, endpoint.as_deref(), region.as_deref(), signed, keys);
+        if unit.env.is_empty() {
+            self.error(PARAMS, "type s3 needs secret_name, or aws_access_key and aws_secret_key, or endpoint_url");
+            return None;
+        }
+        Some(unit)
+    }
+
+    fn auto_env(&mut self, params: &Params) -> Option<Unit> {
+        let mut env = Vec::new();
+        for (name, value) in params {
+            self.name(name, names::env_var_name, PARAMS);
+            if secret_looking(name) {
+                self.literal(name);
+            }
+            let template = self.text_template(&plain(value));
+            env.push(match template {
+                Some(template) => {
+                    let mut unit = EnvUnit::literal(name, "");
+                    unit.entry = unit.entry.with("/value", template);
+                    unit
+                }
+                None => EnvUnit::literal(name, plain(value)),
+            });
+        }
+        Some(Unit { env, ..Unit::default() })
+    }
+
+    fn auto_secret_env(&mut self, params: &Params) -> Option<Unit> {
+        let Some(secret) = self.param(params, "secret_name") else {
+            self.error(PARAMS, "type secret_env needs the parameter secret_name");
+            return None;
+        };
+        let secret = self.template(&secret, Kind::Secret, PARAMS)?;
+        let keys: Vec<String> = match params.get("keys") {
+            Some(Value::Array(keys)) => keys.iter().map(plain).collect(),
+            Some(value) => split(&plain(value)).map(str::to_owned).collect(),
+            None => Vec::new(),
+        };
+        for key in &keys {
+            self.name(key, names::data_key, PARAMS);
+        }
+        let mut unit = secret_env_unit(&secret, &keys);
+        let clear: Vec<(String, String)> = match params.get("cleartext_env") {
+            Some(Value::Object(map)) => map.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+            Some(value) => {
+                let text = plain(value);
+                let pairs = split(&text).filter_map(|pair| pair.split_once(':'));
+                pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+            }
+            None => Vec::new(),
+        };
+        for (name, value) in clear {
+            self.name(&name, names::env_var_name, PARAMS);
+            unit.env.push(EnvUnit {
+                entry: Fragment::fixed(serde_json::json!({"name": name, "value": value})),
+                name,
+                group: None,
+            });
+        }
+        Some(unit)
+    }
+
+    fn param(&mut self, params: &Params, name: &str) -> Option<String> {
+        params.get(name).filter(|value| !value.is_null()).map(plain).filter(|text| !text.is_empty())
+    }
+
+    fn literal(&mut self, name: &str) {
+        let advice = "everybody who may read pods or policies can read it; use a secret";
+        self.note(PARAMS, format!("parameter {name} is a literal credential: {advice}"));
+    }
+}
+
+/// What `kind` comes to for a policy with or without a v3io block and a claim (MLRun's `AutoMountType._get_auto_modifier`).
+const fn effective(kind: AutoMountType, v3io: bool, claim: bool) -> AutoMountType {
+    match kind {
+        AutoMountType::Auto if v3io => AutoMountType::V3ioCredentials,
+        AutoMountType::Auto if claim => AutoMountType::Pvc,
+        AutoMountType::Auto => AutoMountType::None,
+        other => other,
+    }
+}
+
+/// MLRun's word for an auto-mount type.
+pub const fn word(kind: AutoMountType) -> &'static str {
+    match kind {
+        AutoMountType::None => "none",
+        AutoMountType::Auto => "auto",
+        AutoMountType::V3ioCredentials => "v3io_credentials",
+        AutoMountType::V3ioFuse => "v3io_fuse",
+        AutoMountType::Pvc => "pvc",
+        AutoMountType::S3 => "s3",
+        AutoMountType::Env => "env",
+        AutoMountType::SecretEnv => "secret_env",
+    }
+}
+
+/// `k=v,k=v`, or base64 of a JSON object; and the items that are neither.
+///
+/// As MLRun's `get_storage_auto_mount_params`, but what crashes MLRun (base64 of something else) has an error, and what
+/// it drops without a word is named.
+fn parse(text: &str) -> Result<(Params, Vec<usize>), String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok((Params::new(), Vec::new()));
+    }
+    if let Ok(bytes) = STANDARD.decode(text) {
+        return match serde_json::from_slice::<Value>(&bytes) {
+            Ok(Value::Object(map)) => Ok((map.into_iter().collect(), Vec::new())),
+            Ok(_) => Err("is base64 of JSON that is not an object; use an object, or k=v,k=v".into()),
+            Err(_) => Err("is base64 of something that is not JSON; use base64 of a JSON object, or k=v,k=v".into()),
+        };
+    }
+    if !text.contains('=') || text.trim_end_matches('=').len() > 40 && !text.trim_end_matches('=').contains(['=', ','])
+    {
+        let json = STANDARD.decode(format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4)));
+        let why = if json.is_ok_and(|bytes| bytes.starts_with(b"{")) {
+            "is base64 without its padding; add the '=' signs at its end"
+        } else {
+            "is neither k=v,k=v nor base64 of a JSON object"
+        };
+        return Err(why.into());
+    }
+    let mut params = Params::new();
+    let mut ignored = Vec::new();
+    for (index, pair) in text.split(',').enumerate() {
+        match pair.split_once('=') {
+            Some((name, value)) if !name.trim().is_empty() => {
+                params.insert(name.trim().to_owned(), Value::String(value.trim().to_owned()));
+            }
+            Some(_) => return Err(format!("item {} has no name before its '='", index + 1)),
+            None => ignored.push(index + 1),
+        }
+    }
+    Ok((params, ignored))
+}
+
+fn volume_mounts(value: &Value) -> Option<Vec<MountSpec>> {
+    let text;
+    let value = match value {
+        Value::String(json) => {
+            text = serde_json::from_str::<Value>(json).ok()?;
+            &text
+        }
+        value => value,
+    };
+    value
+        .as_array()?
+        .iter()
+        .map(|mount| {
+            let part = |name: &str, index: usize| {
+                mount.get(name).or_else(|| mount.get(index)).and_then(Value::as_str).map(str::to_owned)
+            };
+            Some(MountSpec { path: part("path", 0)?, sub_path: part("sub_path", 1).unwrap_or_default() })
+        })
+        .collect()
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        value => value.to_string(),
+    }
+}
+
+/// MLRun takes every text for true, `False` too; what people mean by it is false.
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => *value,
+        Value::Null => false,
+        Value::String(text) => !matches!(text.to_lowercase().as_str(), "" | "false" | "no" | "0" | "none"),
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+fn secret_looking(name: &str) -> bool {
+    let name = name.to_uppercase();
+    ["SECRET", "PASSWORD", "ACCESS_KEY", "TOKEN", "CREDENTIAL"].iter().any(|word| name.contains(word))
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').map(str::trim).filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_pairs_and_base64_as_mlrun_does() {
+        let pairs = |text: &str| {
+            parse(text).unwrap().0.into_iter().map(|(k, v)| format!("{k}={}", plain(&v))).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs("a=b,c=d"), ["a=b", "c=d"]);
+        assert_eq!(pairs(" a = b ,c=x=y"), ["a=b", "c=x=y"]);
+        assert_eq!(pairs("k=v,k=v2"), ["k=v2"]);
+        assert_eq!(pairs("e30="), [""; 0]);
+        assert_eq!(pairs("eyJhIjogMX0="), ["a=1"]);
+        assert_eq!(parse("a=b,novalue").unwrap().1, [2]);
+    }
+
+    #[test]
+    fn refuses_with_a_reason_what_mlrun_drops_or_crashes_on() {
+        for (text, why) in [
+            ("bnVsbA==", "not an object"),
+            ("W10=", "not an object"),
+            ("YWJj", "not JSON"),
+            ("abcd", "not JSON"),
+            ("eyJhIjoxfQ", "padding"),
+            ("novalue", "neither"),
+            (",,", "neither"),
+            ("=v", "item 1 has no name"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The CustomResourceDefinitions, generated from the Rust types.
+
+use std::sync::OnceLock;
+
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use super::spec::ClusterInjectionPolicy;
+
+/// API group of both kinds.
+pub const GROUP: &str = "stowage.dev";
+/// `apiVersion` of both kinds.
+pub const API_VERSION: &str = "stowage.dev/v1alpha1";
+/// The cluster-scoped kind, written by the platform team.
+pub const CLUSTER_KIND: &str = "ClusterInjectionPolicy";
+/// The namespaced kind, which acts in its own namespace only.
+pub const NAMESPACED_KIND: &str = "InjectionPolicy";
+
+/// Entries of a list or map where the type does not say otherwise. CEL rules below unbounded lists are refused by the
+/// API server for their cost.
+const MOST: u64 = 64;
+/// Longest string that a CEL rule may read.
+const LONGEST: u64 = 4096;
+
+/// Both CustomResourceDefinitions, the cluster kind first.
+#[must_use]
+pub fn definitions() -> &'static [Value; 2] {
+    static DEFINITIONS: OnceLock<[Value; 2]> = OnceLock::new();
+    DEFINITIONS.get_or_init(|| {
+        let mut cluster = json!(ClusterInjectionPolicy::crd());
+        if let Some(schema) = cluster.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
+            tighten(schema);
+            spec_rules(schema);
+        }
+        let namespaced = namespaced(&cluster);
+        [cluster, namespaced]
+    })
+}
+
+/// The structural schema of `kind`'s `spec`; `None` for a kind that is not ours.
+#[must_use]
+pub fn spec_schema(kind: &str) -> Option<&'static Value> {
+    let [cluster, namespaced] = definitions();
+    let definition = match kind {
+        CLUSTER_KIND => cluster,
+        NAMESPACED_KIND => namespaced,
+        _ => return None,
+    };
+    definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
+}
+
+fn namespaced(cluster: &Value) -> Value {
+    let mut definition = cluster.clone();
+    let names = json!({
+        "kind": NAMESPACED_KIND, "plural": "injectionpolicies", "singular": "injectionpolicy",
+        "shortNames": ["injp"], "categories": ["stowage"]
+    });
+    set(&mut definition, "/metadata/name", json!(format!("injectionpolicies.{GROUP}")));
+    set(&mut definition, "/spec/names", names);
+    set(&mut definition, "/spec/scope", json!("Namespaced"));
+    let schema = "/spec/versions/0/schema/openAPIV3Schema";
+    set(&mut definition, &format!("{schema}/title"), json!(NAMESPACED_KIND));
+    if let Some(Value::Object(properties)) =
+        definition.pointer_mut(&format!("{schema}/properties/spec/properties/match/properties"))
+    {
+        // A namespaced policy acts in its own namespace only.
+        properties.shift_remove("namespaceSelector");
+    }
+    definition
+}
+
+fn set(value: &mut Value, pointer: &str, new: Value) {
+    if let Some(at) = value.pointer_mut(pointer) {
+        *at = new;
+    }
+}
+
+/// Bounds every list, map and string, and shortens the descriptions of embedded Kubernetes types to a sentence.
+fn tighten(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    // `kubectl explain` shows them; all of core/v1's prose would make the CRD ten times as large.
+    if let Some(Value::String(text)) = object.get_mut("description")
+        && let Some(end) = text.find(". ").or_else(|| text.find(".\n"))
+        && text.len() > 300
+    {
+        text.truncate(end + 1);
+    }
+    object.remove("nullable");
+    match object.get("type").and_then(Value::as_str) {
+        Some("array") => {
+            object.entry("maxItems").or_insert(MOST.into());
+        }
+        Some("string") if !object.contains_key("enum") => {
+            object.entry("maxLength").or_insert(LONGEST.into());
+        }
+        Some("object") if object.contains_key("additionalProperties") => {
+            object.entry("maxProperties").or_insert(MOST.into());
+        }
+        _ => {}
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(name) {
+            tighten(inner);
+        }
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(tighten);
+    }
+}
+
+/// Rules over the whole spec, so that the API server refuses at `kubectl apply` what a schema cannot say.
+fn spec_rules(schema: &mut Value) {
+    let Some(Value::Object(spec)) = schema.pointer_mut("/properties/spec") else { return };
+    spec.insert(
+        "x-kubernetes-validations".into(),
+        json!([
+            {
+                "rule": "!has(self.storage) || self.storage.all(m, !(has(m.v3io) || has(m.v3ioFuse))) || has(self.v3io)",
+                "message": "v3io and v3ioFuse need spec.v3io"
+            },
+            {
+                "rule": "!has(self.autoMount) || !(self.autoMount.type in ['pvc', 's3', 'secret_env']) || (has(self.autoMount.params) && self.autoMount.params != '')",
+                "message": "autoMount.type pvc, s3 and secret_env need params"
+            },
+            {
+                "rule": "!has(self.preemption) || !has(self.preemption.mode) || self.preemption.mode != 'constrain' || !has(self.preemption.tolerations) || size(self.preemption.tolerations) == 0 || (has(self.preemption.nodeSelector) && size(self.preemption.nodeSelector) > 0)",
+                "message": "preemption.nodeSelector is needed for mode constrain with tolerations"
+            },
+            {
+                "rule": "!has(self.persistence) || !has(self.persistence.defaultOutputs) || self.persistence.defaultOutputs in self.persistence.outputs",
+                "message": "persistence.defaultOutputs must be a name of persistence.outputs"
+            }
+        ]),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_cluster_kind_selects_namespaces() {
+        let pointer = "/properties/match/properties/namespaceSelector";
+        assert!(spec_schema(CLUSTER_KIND).unwrap().pointer(pointer).is_some());
+        assert!(spec_schema(NAMESPACED_KIND).unwrap().pointer(pointer).is_none());
+        assert!(spec_schema("Pod").is_none());
+    }
+
+    #[test]
+    fn every_list_map_and_string_is_bounded() {
+        fn walk(schema: &Value, path: &str) {
+            let bounded = match schema.get("type").and_then(Value::as_str) {
+                Some("array") => schema.get("maxItems").is_some(),
+                Some("object") if schema.get("additionalProperties").is_some() => schema.get("maxProperties").is_some(),
+                Some("string") => schema.get("maxLength").is_some() || schema.get("enum").is_some(),
+                _ => true,
+            };
+            assert!(bounded, "{path}");
+            for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                walk(inner, &format!("{path}.{name}"));
+            }
+            for name in ["items", "additionalProperties"] {
+                if let Some(inner) = schema.get(name) {
+                    walk(inner, &format!("{path}.{name}"));
+                }
+            }
+        }
+        walk(spec_schema(CLUSTER_KIND).unwrap(), "spec");
+    }
+}

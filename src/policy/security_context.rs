@@ -1,0 +1,178 @@
+//! What the API server will refuse of a policy's pod security context (`ValidatePodSecurityContext`).
+
+use k8s_openapi::api::core::v1::PodSecurityContext;
+
+use super::names;
+use super::scheduling::{Problems, check};
+
+/// Checks the security context that pods without one of their own are given.
+///
+/// Stricter than the API server in one point: `runAsNonRoot` with `runAsUser: 0` is accepted there
+/// and then refused by every kubelet.
+#[must_use]
+pub fn security_context(path: &str, context: &PodSecurityContext) -> Problems {
+    let mut problems = Problems::new();
+    check_ids(path, context, &mut problems);
+    check_profiles(path, context, &mut problems);
+    let words: [(&str, &Option<String>, &[&str], &'static str); 3] = [
+        (
+            "fsGroupChangePolicy",
+            &context.fs_group_change_policy,
+            &["OnRootMismatch", "Always"],
+            "must be OnRootMismatch or Always",
+        ),
+        (
+            "supplementalGroupsPolicy",
+            &context.supplemental_groups_policy,
+            &["Merge", "Strict"],
+            "must be Merge or Strict",
+        ),
+        (
+            "seLinuxChangePolicy",
+            &context.se_linux_change_policy,
+            &["MountOption", "Recursive"],
+            "must be MountOption or Recursive",
+        ),
+    ];
+    for (field, value, known, allowed) in words {
+        if let Some(value) = value.as_deref().filter(|value| !known.contains(value)) {
+            check(&format!("{path}.{field}"), value, Err(allowed), &mut problems);
+        }
+    }
+    let sysctls = context.sysctls.as_deref().unwrap_or_default();
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let at = format!("{path}.sysctls[{index}].name");
+        check(&at, &sysctl.name, sysctl_name(&sysctl.name), &mut problems);
+        if sysctls.iter().take(index).any(|other| other.name == sysctl.name) {
+            check(&at, &sysctl.name, Err("must be there only once"), &mut problems);
+        }
+    }
+    if context.run_as_non_root == Some(true) && context.run_as_user == Some(0) {
+        problems.push((format!("{path}.runAsUser"), "value 0 must not be root where runAsNonRoot is true".to_owned()));
+    }
+    problems
+}
+
+fn check_ids(path: &str, context: &PodSecurityContext, problems: &mut Problems) {
+    let single = [
+        ("runAsUser".to_owned(), context.run_as_user),
+        ("runAsGroup".to_owned(), context.run_as_group),
+        ("fsGroup".to_owned(), context.fs_group),
+    ];
+    let groups = context.supplemental_groups.iter().flatten().enumerate();
+    let groups = groups.map(|(index, id)| (format!("supplementalGroups[{index}]"), Some(*id)));
+    for (field, id) in single.into_iter().chain(groups) {
+        if let Some(id) = id.filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
+            problems.push((format!("{path}.{field}"), format!("value {id} must be 0 to {}", i32::MAX)));
+        }
+    }
+}
+
+fn check_profiles(path: &str, context: &PodSecurityContext, problems: &mut Problems) {
+    let seccomp = context.seccomp_profile.as_ref();
+    let app_armor = context.app_armor_profile.as_ref();
+    let profiles = [
+        ("seccompProfile", seccomp.map(|one| (&one.type_, &one.localhost_profile))),
+        ("appArmorProfile", app_armor.map(|one| (&one.type_, &one.localhost_profile))),
+    ];
+    for (field, profile) in profiles {
+        let Some((kind, localhost)) = profile else {
+            continue;
+        };
+        let path = format!("{path}.{field}");
+        let is_localhost = kind == "Localhost";
+        if !is_localhost && !matches!(kind.as_str(), "RuntimeDefault" | "Unconfined") {
+            let allowed = "must be RuntimeDefault, Localhost or Unconfined";
+            check(&format!("{path}.type"), kind, Err(allowed), problems);
+        }
+        let at = format!("{path}.localhostProfile");
+        match localhost.as_deref() {
+            None | Some("") if is_localhost => {
+                problems.push((at, "must be set where type is Localhost".to_owned()));
+            }
+            Some(profile) if !is_localhost => {
+                check(&at, profile, Err("must be left out unless type is Localhost"), problems);
+            }
+            Some(profile) if field == "seccompProfile" => {
+                check(&at, profile, names::sub_path(profile), problems);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `IsValidSysctlName`: parts of lowercase letters, digits, '-' and '_' between dots or slashes.
+fn sysctl_name(name: &str) -> names::Check {
+    let is_edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        bytes.first().copied().is_some_and(is_edge)
+            && bytes.last().copied().is_some_and(is_edge)
+            && bytes.iter().all(|byte| is_edge(*byte) || matches!(byte, b'-' | b'_'))
+    };
+    if name.len() <= names::DNS1123_SUBDOMAIN_MAX && name.split(['.', '/']).all(is_part) {
+        Ok(())
+    } else {
+        Err("must be a kernel parameter's name like 'net.ipv4.tcp_syncookies'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn paths(context: Value) -> Vec<String> {
+        let context: PodSecurityContext = serde_json::from_value(context).unwrap();
+        let problems = security_context("securityContext", &context);
+        problems.into_iter().map(|(path, _)| path).collect()
+    }
+
+    #[test]
+    fn ids_are_unsigned_31_bit_numbers() {
+        assert_eq!(paths(json!({"fsGroup": 0, "runAsUser": 2147483647, "supplementalGroups": [1]})), [""; 0]);
+        assert_eq!(
+            paths(json!({"fsGroup": -1, "runAsUser": 2147483648_i64, "supplementalGroups": [1, -2]})),
+            ["securityContext.runAsUser", "securityContext.fsGroup", "securityContext.supplementalGroups[1]"]
+        );
+    }
+
+    #[test]
+    fn words_and_profiles_are_those_of_the_api() {
+        assert_eq!(
+            paths(
+                json!({"fsGroupChangePolicy": "Always", "seccompProfile": {"type": "Localhost", "localhostProfile": "a.json"}})
+            ),
+            [""; 0]
+        );
+        assert_eq!(paths(json!({"fsGroupChangePolicy": "Never"})), ["securityContext.fsGroupChangePolicy"]);
+        assert_eq!(paths(json!({"seccompProfile": {"type": "Default"}})), ["securityContext.seccompProfile.type"]);
+        assert_eq!(
+            paths(json!({"seccompProfile": {"type": "Localhost"}})),
+            ["securityContext.seccompProfile.localhostProfile"]
+        );
+        assert_eq!(
+            paths(json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "../x"}})),
+            ["securityContext.seccompProfile.localhostProfile"]
+        );
+        assert_eq!(
+            paths(json!({"appArmorProfile": {"type": "Unconfined", "localhostProfile": "x"}})),
+            ["securityContext.appArmorProfile.localhostProfile"]
+        );
+    }
+
+    #[test]
+    fn sysctls_are_named_once() {
+        let sysctl = |name: &str| json!({"name": name, "value": "1"});
+        assert_eq!(paths(json!({"sysctls": [sysctl("net.ipv4.tcp_syncookies"), sysctl("net/ipv4/x")]})), [""; 0]);
+        assert_eq!(paths(json!({"sysctls": [sysctl("A.b")]})), ["securityContext.sysctls[0].name"]);
+        assert_eq!(paths(json!({"sysctls": [sysctl("a.b"), sysctl("a.b")]})), ["securityContext.sysctls[1].name"]);
+    }
+
+    #[test]
+    fn root_contradicts_run_as_non_root() {
+        assert_eq!(paths(json!({"runAsNonRoot": true, "runAsUser": 0})), ["securityContext.runAsUser"]);
+        assert_eq!(paths(json!({"runAsNonRoot": true, "runAsUser": 1000})), [""; 0]);
+    }
+}

@@ -1,0 +1,113 @@
+//! Label selectors, parsed once.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::{
+    document::{field, item},
+    names,
+    schema::FieldError,
+    template::Labels,
+};
+
+/// A `metav1.LabelSelector` that is valid: all requirements must hold, none is everything.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Selector {
+    requirements: Vec<Requirement>,
+}
+
+/// One condition on one label.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Requirement {
+    /// The label's key.
+    pub key: String,
+    /// What must hold of its value.
+    pub condition: Condition,
+}
+
+/// What must hold of a label's value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// It is one of these.
+    In(BTreeSet<String>),
+    /// It is absent, or none of these.
+    NotIn(BTreeSet<String>),
+    /// It is there.
+    Exists,
+    /// It is absent.
+    DoesNotExist,
+}
+
+impl Selector {
+    /// Parses a selector found at `path`; what is wrong is added to `errors`.
+    ///
+    /// Follows `metav1.LabelSelectorAsSelector` and its validation.
+    pub fn parse(selector: &LabelSelector, path: &str, errors: &mut Vec<FieldError>) -> Self {
+        let mut requirements = Vec::new();
+        for (key, value) in selector.match_labels.iter().flatten() {
+            let at = field(&field(path, "matchLabels"), key);
+            check(names::label_key(key), key, &at, errors);
+            check(names::label_value(value), value, &at, errors);
+            requirements.push(Requirement {
+                key: key.clone(),
+                condition: Condition::In([value.clone()].into_iter().collect()),
+            });
+        }
+        for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
+            let at = item(&field(path, "matchExpressions"), index);
+            check(names::label_key(&expression.key), &expression.key, &field(&at, "key"), errors);
+            let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
+            for value in &values {
+                check(names::label_value(value), value, &field(&at, "values"), errors);
+            }
+            let takes_values = matches!(expression.operator.as_str(), "In" | "NotIn");
+            if takes_values == values.is_empty() {
+                let message = if takes_values { "needs at least one value" } else { "takes no values" };
+                errors.push(FieldError::new(field(&at, "values"), format!("{} {message}", expression.operator)));
+            }
+            let condition = match expression.operator.as_str() {
+                "In" => Condition::In(values),
+                "NotIn" => Condition::NotIn(values),
+                "Exists" => Condition::Exists,
+                "DoesNotExist" => Condition::DoesNotExist,
+                other => {
+                    let message = format!("{other:?} is not allowed; use one of In, NotIn, Exists, DoesNotExist");
+                    errors.push(FieldError::new(field(&at, "operator"), message));
+                    continue;
+                }
+            };
+            requirements.push(Requirement { key: expression.key.clone(), condition });
+        }
+        Self { requirements }
+    }
+
+    /// Whether the labels satisfy every requirement.
+    #[must_use]
+    pub fn matches(&self, labels: &dyn Labels) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(labels.label(&requirement.key)))
+    }
+
+    /// The conditions.
+    #[must_use]
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+}
+
+impl Requirement {
+    fn matches(&self, value: Option<&str>) -> bool {
+        match &self.condition {
+            Condition::In(values) => value.is_some_and(|value| values.contains(value)),
+            Condition::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            Condition::Exists => value.is_some(),
+            Condition::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+fn check(outcome: names::Check, value: &str, path: &str, errors: &mut Vec<FieldError>) {
+    if let Err(allowed) = outcome {
+        errors.push(FieldError::new(path, format!("{value:?} {}", allowed)));
+    }
+}

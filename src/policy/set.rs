@@ -1,0 +1,177 @@
+//! Policies out of texts, and what a decision needs beside the pod: one immutable snapshot.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{
+    Policy, compile,
+    document::{self, Document, field, item},
+    index::PolicyIndex,
+    schema::FieldError,
+    template::Labels,
+};
+
+/// Label that the API server puts on every namespace, with its name as the value.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Everything a decision reads beside the review: immutable, shared, replaced as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The policies.
+    pub policies: PolicyIndex,
+    /// Labels of the namespaces, by name.
+    pub namespaces: HashMap<String, BTreeMap<String, String>>,
+    /// Namespaces that are never touched beside `kube-system`: Stowage's own.
+    pub untouched: Vec<String>,
+}
+
+/// A namespace's labels; `kubernetes.io/metadata.name` is always among them.
+#[derive(Clone, Copy, Debug)]
+pub struct NamespaceLabels<'a> {
+    name: &'a str,
+    labels: Option<&'a BTreeMap<String, String>>,
+}
+
+/// What a set of policy files came to.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The policies that are right.
+    pub policies: Vec<Arc<Policy>>,
+    /// Labels of the namespaces that the files describe.
+    pub namespaces: HashMap<String, BTreeMap<String, String>>,
+    /// What is wrong, with file and line.
+    pub errors: Vec<Located>,
+    /// What a person should know, with file and line.
+    pub notes: Vec<Located>,
+    /// Documents that are neither a policy nor a namespace, by file.
+    pub others: Vec<Located>,
+    origins: HashMap<super::PolicyId, String>,
+}
+
+/// A remark with its file and line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Located {
+    /// The file, as it was named.
+    pub file: String,
+    /// Line, from 1; 0 where it is not known.
+    pub line: u64,
+    /// The remark.
+    pub error: FieldError,
+}
+
+impl Snapshot {
+    /// The labels of the namespace `name`.
+    #[must_use]
+    pub fn namespace<'a>(&'a self, name: &'a str) -> NamespaceLabels<'a> {
+        NamespaceLabels { name, labels: self.namespaces.get(name) }
+    }
+}
+
+impl Labels for NamespaceLabels<'_> {
+    fn label(&self, key: &str) -> Option<&str> {
+        if key == NAMESPACE_NAME_LABEL {
+            return Some(self.name);
+        }
+        self.labels?.get(key).map(String::as_str)
+    }
+
+    fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str)) {
+        visit(NAMESPACE_NAME_LABEL, self.name);
+        for (key, value) in self.labels.into_iter().flatten().filter(|(key, _)| *key != NAMESPACE_NAME_LABEL) {
+            visit(key, value);
+        }
+    }
+}
+
+impl Loaded {
+    /// Adds the documents of one file, named `file` in what is said of it.
+    ///
+    /// Policies are compiled; Namespaces give their labels, so that selectors and pod security can be tried without a
+    /// cluster; Lists are taken apart; any other kind is only counted, since example files hold pods too.
+    pub fn add(&mut self, file: &str, text: &str) {
+        match document::parse(text) {
+            Ok(documents) => {
+                for document in documents {
+                    self.document(file, &document, &document.value, "");
+                }
+            }
+            Err(error) => {
+                let remark = FieldError::new("", error.reason);
+                self.errors.push(Located { file: file.to_owned(), line: error.line, error: remark });
+            }
+        }
+    }
+
+    /// The snapshot of what is right.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            policies: PolicyIndex::new(self.policies.iter().cloned()),
+            namespaces: self.namespaces.clone(),
+            untouched: Vec::new(),
+        }
+    }
+
+    fn document(&mut self, file: &str, document: &Document, value: &Value, at: &str) {
+        let located = |error: FieldError| {
+            let path = document::below(at, &error.path);
+            Located { file: file.to_owned(), line: document.line(&path), error: FieldError { path, ..error } }
+        };
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let group = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        if kind.ends_with("List") && value.get("items").is_some_and(Value::is_array) {
+            let items = value.get("items").and_then(Value::as_array);
+            for (index, value) in items.into_iter().flatten().enumerate() {
+                self.document(file, document, value, &item(&field(at, "items"), index));
+            }
+        } else if kind == "Namespace" && group == "v1" {
+            self.namespace(value);
+        } else if group.starts_with("stowage.dev/") || super::crd::spec_schema(kind).is_some() {
+            match compile::compile(value) {
+                Ok(policy) => {
+                    self.notes.extend(policy.notes.iter().cloned().map(located));
+                    self.policy(policy, file, document.line(at), at);
+                }
+                Err(errors) => self.errors.extend(errors.into_iter().map(located)),
+            }
+        } else if kind.is_empty() || group.is_empty() {
+            let why = "apiVersion and kind are required: is this a policy?";
+            self.errors.push(located(FieldError::new("", why)));
+        } else {
+            self.others.push(located(FieldError::new("", format!("{kind} is not a policy and is passed over"))));
+        }
+    }
+
+    fn policy(&mut self, policy: Policy, file: &str, line: u64, at: &str) {
+        let place = format!("{file}:{line}");
+        if let Some(first) = self.origins.get(&policy.id) {
+            let why = format!("{:?} is given twice; first in {first}", policy.id.to_string());
+            let error = FieldError::new(document::below(at, "metadata.name"), why);
+            self.errors.push(Located { file: file.to_owned(), line, error });
+            return;
+        }
+        self.origins.insert(policy.id.clone(), place);
+        self.policies.push(Arc::new(policy));
+    }
+
+    fn namespace(&mut self, value: &Value) {
+        let Some(name) = value.pointer("/metadata/name").and_then(Value::as_str) else { return };
+        let labels = value.pointer("/metadata/labels").and_then(Value::as_object);
+        let labels = labels.into_iter().flatten();
+        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        self.namespaces.insert(name.to_owned(), labels);
+    }
+}
+
+impl std::fmt::Display for Located {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file, self.error),
+            line => write!(f, "{}:{line}: {}", self.file, self.error),
+        }
+    }
+}

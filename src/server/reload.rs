@@ -1,0 +1,92 @@
+//! Follows the certificate on disk while the server runs.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::readiness::{Check, Readiness};
+use super::tls::ServingCertificate;
+use crate::certs::files::{Change, PairFiles};
+use crate::certs::{PairError, Validity};
+use crate::metrics::{Metrics, Reload};
+
+/// The name of the check that the served certificate answers to.
+pub const CHECK: &str = "certificate";
+
+/// What tells the time: the wall clock in the program, a fixed one in tests.
+pub type Clock = fn() -> Timestamp;
+
+/// Who must know of the certificate that is served.
+#[derive(Clone)]
+pub struct Audience {
+    /// Its end becomes a gauge.
+    pub metrics: Arc<Metrics>,
+    /// Its end takes readiness away.
+    pub readiness: Arc<Readiness>,
+}
+
+impl Audience {
+    /// Tells of the certificate that is served from now on.
+    pub fn tell(&self, validity: Validity) {
+        self.metrics.certificate_ends(validity.not_after);
+        let reason = PairError::Expired(validity.not_after).to_string();
+        self.readiness.set(CHECK, Check::PassingUntil(validity.not_after, reason));
+    }
+}
+
+/// Looks at the files every so often, for ever, and serves what is new there.
+///
+/// What cannot be served is said once and changes nothing. That the served
+/// certificate has expired is said once too.
+pub async fn follow(
+    mut files: PairFiles,
+    certificate: Arc<ServingCertificate>,
+    every: Duration,
+    clock: Clock,
+    audience: Audience,
+) {
+    let mut look = interval(every);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut said_expired = None;
+    loop {
+        look.tick().await;
+        // A folder may lie on a network; no connection waits for it.
+        let looked = spawn_blocking(move || {
+            let change = files.look(clock());
+            (files, change)
+        });
+        let Ok((returned, change)) = looked.await else {
+            error!("looking at the certificate panicked: it is not followed any more");
+            return;
+        };
+        files = returned;
+        match change {
+            Change::None => {}
+            Change::Served(served) => {
+                let validity = served.validity();
+                certificate.replace(served);
+                audience.tell(validity);
+                audience.metrics.certificate_reloads.count(Reload::Accepted);
+                info!(not_after = %validity.not_after, "serving a new certificate");
+            }
+            Change::Refused(error) => {
+                audience.metrics.certificate_reloads.count(Reload::Refused);
+                warn!(
+                    error = &error as &dyn StdError,
+                    not_after = %certificate.not_after(),
+                    "keeping the certificate that is served"
+                );
+            }
+        }
+        let end = certificate.not_after();
+        if clock() > end && said_expired != Some(end) {
+            said_expired = Some(end);
+            error!(not_after = %end, "the served certificate has expired");
+        }
+    }
+}

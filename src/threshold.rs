@@ -1,0 +1,264 @@
+//! From a pod, its thresholds and a moment to a verdict: in which state, since when, due when.
+//!
+//! Pure. State and start come from the object alone, so a restart of the watcher changes no deadline, and a state is
+//! timed by itself: MLRun counts every state from the submission of the run, and aborts a run that queued for 23 hours
+//! after one hour of work.
+//!
+//! [`resolve::resolve`] says which thresholds a pod has and [`action::decide`] what is to be done about a due one.
+
+use jiff::Timestamp;
+
+use crate::duration::Threshold;
+
+pub mod action;
+pub mod mlrun;
+pub mod pod;
+pub mod resolve;
+mod since;
+pub mod spec;
+
+pub use action::{Action, ActionRules, Decision};
+pub use pod::PodView;
+pub use resolve::{Limit, Resolved, Thresholds};
+pub use since::state_of;
+
+/// What a pod is doing, as far as patience with it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Waits for a node.
+    PendingNotScheduled,
+    /// Has a node and waits for the kubelet; whatever of phase Pending is nothing more exact.
+    PendingScheduled,
+    /// A container's image cannot be pulled; between two attempts too.
+    ImagePullBackoff,
+    /// Runs. MLRun calls it `executing`, its documentation `running`; both are read.
+    Running,
+    /// A scheduling gate holds it back, of a queue for instance.
+    SchedulingGated,
+    /// A container cannot be created, for lack of a config map for instance.
+    ContainerError,
+    /// Init containers are at work, or crash again and again.
+    Initializing,
+    /// Is being deleted.
+    Terminating,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, one badly; or evicted.
+    Failed,
+    /// The node is lost.
+    Unknown,
+}
+
+impl State {
+    /// Every state, MLRun's four first.
+    pub const ALL: [Self; 11] = [
+        Self::PendingNotScheduled,
+        Self::PendingScheduled,
+        Self::ImagePullBackoff,
+        Self::Running,
+        Self::SchedulingGated,
+        Self::ContainerError,
+        Self::Initializing,
+        Self::Terminating,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Unknown,
+    ];
+
+    /// The state in MLRun's manner, as in everything printed and in pod overrides: `image_pull_backoff`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PendingNotScheduled => "pending_not_scheduled",
+            Self::PendingScheduled => "pending_scheduled",
+            Self::ImagePullBackoff => "image_pull_backoff",
+            Self::Running => "running",
+            Self::SchedulingGated => "scheduling_gated",
+            Self::ContainerError => "container_error",
+            Self::Initializing => "initializing",
+            Self::Terminating => "terminating",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The state by [`State::name`], or MLRun's `executing`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        if name == "executing" {
+            return Some(Self::Running);
+        }
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// The key under which a pod says its own threshold, as an annotation or a label.
+    pub fn pod_key(self) -> &'static str {
+        match self {
+            Self::PendingNotScheduled => "stowage.dev/pending-not-scheduled-threshold",
+            Self::PendingScheduled => "stowage.dev/pending-scheduled-threshold",
+            Self::ImagePullBackoff => "stowage.dev/image-pull-backoff-threshold",
+            Self::Running => "stowage.dev/running-threshold",
+            Self::SchedulingGated => "stowage.dev/scheduling-gated-threshold",
+            Self::ContainerError => "stowage.dev/container-error-threshold",
+            Self::Initializing => "stowage.dev/initializing-threshold",
+            Self::Terminating => "stowage.dev/terminating-threshold",
+            Self::Succeeded => "stowage.dev/succeeded-threshold",
+            Self::Failed => "stowage.dev/failed-threshold",
+            Self::Unknown => "stowage.dev/unknown-threshold",
+        }
+    }
+
+    /// The state whose threshold holds for this one where nobody sets its own.
+    pub fn falls_under(self) -> Option<Self> {
+        matches!(self, Self::ContainerError | Self::Initializing).then_some(Self::PendingScheduled)
+    }
+
+    /// Whether the pod's containers have ended for good.
+    pub fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+/// One optional value for each state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerState<T>([Option<T>; State::ALL.len()]);
+
+impl<T> Default for PerState<T> {
+    fn default() -> Self {
+        Self([const { None }; State::ALL.len()])
+    }
+}
+
+impl<T> PerState<T> {
+    /// The value that the state itself has.
+    pub fn own(&self, state: State) -> Option<&T> {
+        self.0.get(state as usize)?.as_ref()
+    }
+
+    /// The value that holds for the state: its own, else that of the state it falls under.
+    pub fn effective(&self, state: State) -> Option<&T> {
+        self.own(state).or_else(|| self.own(state.falls_under()?))
+    }
+
+    /// Sets the state's own value.
+    pub fn set(&mut self, state: State, value: T) {
+        if let Some(slot) = self.0.get_mut(state as usize) {
+            *slot = Some(value);
+        }
+    }
+
+    /// The states that have an own value, with it.
+    pub fn iter(&self) -> impl Iterator<Item = (State, &T)> {
+        State::ALL.into_iter().filter_map(|state| Some((state, self.own(state)?)))
+    }
+
+    /// Whether no state has a value.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
+
+impl<T> FromIterator<(State, T)> for PerState<T> {
+    fn from_iter<I: IntoIterator<Item = (State, T)>>(values: I) -> Self {
+        let mut per_state = Self::default();
+        for (state, value) in values {
+            per_state.set(state, value);
+        }
+        per_state
+    }
+}
+
+/// What there is to say about a pod at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The state.
+    pub state: State,
+    /// Since when; `None` only for a pod without a single readable time, a manifest that no API server has seen.
+    pub since: Option<Timestamp>,
+    /// The state's threshold; `None` where nobody sets one.
+    pub threshold: Option<Threshold>,
+    /// The first moment at which the pod is due; `None` for never. At most [`farthest`].
+    pub deadline: Option<Timestamp>,
+    /// Whether now is at or after the deadline.
+    pub due: bool,
+}
+
+/// Judges a pod.
+///
+/// Due at `now >= since + threshold`: the API's times are whole seconds, so `1h` means the first second at which an hour
+/// has passed. A start in the future (node and scheduler have their own clocks) is simply due later.
+pub fn evaluate(pod: &PodView, thresholds: &Thresholds, now: Timestamp) -> Verdict {
+    let (state, mut since) = state_of(pod);
+    if state == State::PendingScheduled && thresholds.own(State::Initializing).is_some() {
+        // Init containers have a budget of their own: what they used up of it must not make the pod due in the first
+        // second after them.
+        since = since.max(since::initialized(pod));
+    }
+    let threshold = thresholds.effective(state).map(|limit| limit.threshold);
+    let deadline = deadline(since, threshold);
+    Verdict { state, since, threshold, deadline, due: deadline.is_some_and(|deadline| now >= deadline) }
+}
+
+/// A verdict with the limit it is measured by and what is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement<'a> {
+    /// State, start and deadline.
+    pub verdict: Verdict,
+    /// The threshold that holds, and whose word it is; `None` where nobody sets one.
+    pub limit: Option<&'a Limit>,
+    /// What is to be done.
+    pub decision: Decision,
+}
+
+/// [`evaluate`] and [`action::decide`] in one.
+pub fn judge<'a>(pod: &PodView, thresholds: &'a Thresholds, rules: &ActionRules, now: Timestamp) -> Judgement<'a> {
+    let verdict = evaluate(pod, thresholds, now);
+    let limit = thresholds.effective(verdict.state);
+    Judgement { verdict, limit, decision: action::decide(pod, &verdict, limit, rules, now) }
+}
+
+/// The first moment at which a state that began at `since` is due; `None` for never.
+pub fn deadline(since: Option<Timestamp>, threshold: Option<Threshold>) -> Option<Timestamp> {
+    let length = threshold?.length()?;
+    let far = since?.checked_add(length).unwrap_or_else(|_| farthest());
+    Some(far.min(farthest()))
+}
+
+/// The farthest deadline: the last whole second that a timestamp can hold. A threshold of 9,000 years is legal.
+pub fn farthest() -> Timestamp {
+    Timestamp::from_second(Timestamp::MAX.as_second()).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_found_by_its_name_and_keeps_its_own_value() {
+        let all: PerState<&str> = State::ALL.into_iter().map(|s| (s, s.name())).collect();
+        for state in State::ALL {
+            assert_eq!(State::from_name(state.name()), Some(state));
+            assert_eq!(all.own(state), Some(&state.name()));
+            assert!(state.pod_key().contains(&state.name().replace('_', "-")));
+        }
+        assert_eq!(State::from_name("executing"), Some(State::Running));
+        assert_eq!(State::from_name("Running"), None);
+    }
+
+    #[test]
+    fn container_error_and_initializing_fall_under_pending_scheduled() {
+        let mut values = PerState::default();
+        values.set(State::PendingScheduled, 1);
+        assert_eq!(values.effective(State::Initializing), Some(&1));
+        values.set(State::ContainerError, 2);
+        assert_eq!(values.effective(State::ContainerError), Some(&2));
+        assert_eq!(values.effective(State::Running), None);
+    }
+
+    #[test]
+    fn a_far_deadline_is_clamped() {
+        let since = "2026-01-01T00:00:00Z".parse().ok();
+        let far = deadline(since, "9999y".parse().ok()).unwrap();
+        assert_eq!(far, farthest());
+        assert_eq!(far.subsec_nanosecond(), 0);
+    }
+}
