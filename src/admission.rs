@@ -83,6 +83,12 @@ pub enum Unreadable {
         /// Column, from 1.
         column: usize,
     },
+    /// Not text.
+    #[error("the body is not an AdmissionReview: it is not UTF-8 at byte {at}")]
+    Encoding {
+        /// Bytes before the first that is wrong.
+        at: usize,
+    },
     /// Another kind or version.
     #[error("the body is not an AdmissionReview of {API_VERSION}, the only version that is understood")]
     Version,
@@ -152,8 +158,6 @@ struct Response<'a> {
     status: Option<Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -174,7 +178,9 @@ struct Status {
 ///
 /// Where the body is no review that can be answered: HTTP status 400.
 pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
-    let review: Review<'_, PodView<'_>> = match serde_json::from_slice(body) {
+    // Checked once as a whole, so that serde_json need not check every string by itself.
+    let body = std::str::from_utf8(body).map_err(|error| Unreadable::Encoding { at: error.valid_up_to() })?;
+    let review: Review<'_, PodView<'_>> = match serde_json::from_str(body) {
         Ok(review) => review,
         Err(error) => return admit_other(body, &error),
     };
@@ -205,8 +211,8 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
 }
 
 /// A review whose object is not a pod's may hold anything; it is admitted as it is.
-fn admit_other(body: &[u8], error: &serde_json::Error) -> Result<Admitted, Unreadable> {
-    let review: Review<'_, IgnoredAny> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+fn admit_other(body: &str, error: &serde_json::Error) -> Result<Admitted, Unreadable> {
+    let review: Review<'_, IgnoredAny> = serde_json::from_str(body).map_err(|error| unreadable(&error))?;
     let request = check(review.api_version.as_ref(), review.kind.as_ref(), review.request)?;
     if is_pod_creation(&request) {
         return Err(unreadable(error));
@@ -270,15 +276,32 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     let outcome = if decision.ops.is_empty() {
         if decision.policies.is_empty() { Outcome::NoMatch } else { Outcome::Unchanged }
     } else {
-        let patch = serde_json::to_vec(&decision.ops).unwrap_or_default();
         response.patch_type = Some("JSONPatch");
-        response.patch = Some(STANDARD.encode(patch));
         Outcome::Patched
     };
     if !decision.policies.is_empty() {
         response.audit_annotations = audit(decision, &summary);
     }
-    Admitted { body: encode(response), outcome, summary }
+    let mut body = encode(response);
+    if !decision.ops.is_empty() {
+        put_patch(&mut body, &serde_json::to_vec(&decision.ops).unwrap_or_default());
+    }
+    Admitted { body, outcome, summary }
+}
+
+/// Puts the patch into an answer that has all but it. Base64 needs no JSON escapes, and looking for them would cost as
+/// much as the encoding.
+fn put_patch(body: &mut Vec<u8>, patch: &[u8]) {
+    const END: &[u8] = b"}}";
+    if !body.ends_with(END) {
+        return;
+    }
+    body.truncate(body.len() - END.len());
+    body.reserve(patch.len() / 3 * 4 + 32);
+    body.extend_from_slice(b",\"patch\":\"");
+    let text = STANDARD.encode(patch);
+    body.extend_from_slice(text.as_bytes());
+    body.extend_from_slice(b"\"}}");
 }
 
 fn audit(decision: &Decision<'_>, summary: &Summary) -> BTreeMap<&'static str, String> {

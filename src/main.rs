@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A decision is many small allocations, and after bodies of many megabytes glibc keeps what it was given.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     stowage::cli::main()
 }
