@@ -40,7 +40,7 @@ use self::{
     draft::Draft,
     marker::{Before, Marker},
     pod_security::PodSecurityLevel,
-    report::{Outcome, Refusal, Report},
+    report::{Refusal, Report},
 };
 
 /// Where the pod is to be, and as what.
@@ -81,8 +81,10 @@ struct Pass<'a, 'p> {
     annotations: Vec<(String, Value)>,
     report: Report<'p>,
     security: PodSecurityLevel,
-    /// The pod's marker, where what it says of this pod was confirmed.
-    reinvoked: bool,
+    /// The record of an earlier pass that the pod carries, as far as it can be read.
+    earlier: Option<&'a Marker>,
+    /// Whether `metadata` is made, where the pod had none.
+    metadata_made: bool,
 }
 
 /// Decides what is to be done to `pod`.
@@ -97,10 +99,16 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
     if controls::opts_out(pod, &before) {
         return Ok(Decision::left_alone("the pod says stowage.dev/inject: \"false\""));
     }
-    if policies.is_empty() && before.label(controls::INJECT) != Some("true") {
-        return Ok(Decision::left_alone("no policy matches"));
+    if pod.spec.is_none() {
+        return Ok(Decision::left_alone("the pod has no spec"));
     }
     let mut warnings = Vec::new();
+    if policies.is_empty() && before.label(controls::INJECT) != Some("true") {
+        if controls::speaks(pod) {
+            Controls::read(pod, &before, &policies, &mut warnings)?;
+        }
+        return Ok(Decision { warnings, ..Decision::left_alone("no policy matches") });
+    }
     let controls = Controls::read(pod, &before, &policies, &mut warnings)?;
     let usernames: Vec<_> = policies.iter().map(|policy| username(policy, place, &before)).collect();
     let level = snapshot.namespace(place.namespace);
@@ -115,9 +123,10 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
         annotations: Vec::new(),
         report: Report::default(),
         security: PodSecurityLevel::from_label(level.label(pod_security::ENFORCE_LABEL)),
-        reinvoked: earlier.is_some(),
+        earlier: earlier.as_ref(),
+        metadata_made: false,
     };
-    pass.run(earlier.as_ref(), &mut warnings)?;
+    pass.run(&mut warnings)?;
     let Pass { patch, report, .. } = pass;
     warnings.extend(report.warnings());
     Ok(Decision { ops: patch.into_ops(), warnings, report, policies, left_alone: None })
@@ -170,7 +179,7 @@ impl Decision<'_> {
 }
 
 impl<'a, 'p: 'a> Pass<'a, 'p> {
-    fn run(&mut self, earlier: Option<&Marker>, warnings: &mut Vec<String>) -> Result<(), Refusal> {
+    fn run(&mut self, warnings: &mut Vec<String>) -> Result<(), Refusal> {
         let (mut mounted, mut catalogued) = (false, false);
         for policy in self.policies {
             for modifier in &policy.storage {
@@ -194,7 +203,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         self.draft.write(&mut self.patch);
         if !self.place.template {
             let marker = Marker { labels, service_account: account, ..Marker::of(self.policies, &self.report) };
-            self.mark(pod, &marker, earlier, warnings);
+            self.mark(pod, &marker, self.earlier, warnings);
         }
         self.finish_metadata(pod);
         Ok(())
@@ -217,11 +226,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let targets = self.targets(policy);
         if !policy.env.is_empty() {
             let step = self.report.begin(policy, "env");
+            self.say_untouched(&targets, step);
             for unit in &policy.env {
                 match unit.entry.resolve(&facts) {
                     Ok(value) => {
                         for container in &targets {
-                            self.merge_env(policy, &vec![(unit, value.clone())], *container, step)?;
+                            self.merge_env(policy, &[(unit, value.clone())], *container, step)?;
                         }
                     }
                     Err(why) => self.report.warn(step, format!("{} left out: {why}", unit.name)),
@@ -230,6 +240,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         }
         if !policy.env_from.is_empty() {
             let step = self.report.begin(policy, "envFrom");
+            self.say_untouched(&targets, step);
             for fragment in &policy.env_from {
                 self.merge_env_from(fragment, &facts, &targets, step);
             }
@@ -237,10 +248,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         Ok(())
     }
 
-    /// Whether anything was applied, beside the marker.
+    /// Whether there is anything to do, beside the marker. A step alone does not tell: preemption may take back what a
+    /// `nodeSelector` put there.
     fn is_changed(&self) -> bool {
-        !self.patch.is_empty()
-            || !self.annotations.is_empty()
-            || self.report.steps().iter().any(|step| step.outcome == Outcome::Applied)
+        !self.patch.is_empty() || !self.annotations.is_empty()
     }
 }

@@ -1,7 +1,7 @@
 //! RFC 6902 operations against the raw object: parents made once where absent, lists appended to, nothing replaced
 //! whole.
 
-use json_patch::{AddOperation, PatchOperation, ReplaceOperation, jsonptr::PointerBuf};
+use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value};
 
 /// Operations in the order in which they apply.
@@ -21,6 +21,12 @@ impl Patch {
     pub fn replace(&mut self, path: &[&str], value: Value) {
         let path = pointer(path);
         self.ops.push(PatchOperation::Replace(ReplaceOperation { path, value }));
+    }
+
+    /// Takes out what is there.
+    pub fn remove(&mut self, path: &[&str]) {
+        let path = pointer(path);
+        self.ops.push(PatchOperation::Remove(RemoveOperation { path }));
     }
 
     /// Appends to a list; makes it where it is not `there`.

@@ -158,7 +158,8 @@ pub struct Entry {
     pub name: String,
     /// Path within the spec, such as `persistence.data.data1`.
     pub path: String,
-    /// The volume, or the variable that carries a store's secret.
+    /// The volume, or the variable that carries a store's secret, and behind it the same under a name for shells where
+    /// its own is none.
     pub unit: Unit,
     /// Mount path or bucket, a JSON string: what POLYAXON_RUN_DATA_PATHS and POLYAXON_RUN_OUTPUTS_PATH say.
     pub location: Fragment,

@@ -1,6 +1,6 @@
 //! What a pod itself says to Stowage, in annotations or labels under `stowage.dev/`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use super::{preemption::Mode, report::Refusal};
 use crate::{
@@ -30,6 +30,14 @@ const PREFIX: &str = "stowage.dev/";
 const KNOWN: [&str; 8] =
     [INJECT, AUTO_MOUNT, PREEMPTION_MODE, DATA, OUTPUTS, EXCLUDE_CONTAINERS, STATE_THRESHOLDS, INJECTED];
 
+/// Warnings of one kind; the webhook is called before anybody has counted a pod's annotations, and the client is shown
+/// ten.
+const WARNED: usize = 16;
+/// Longest key that is shown; the API server refuses a name of more than 63 characters.
+const LONGEST_KEY: usize = 80;
+/// Longest label value that the API server accepts, in bytes.
+const LABEL_VALUE: usize = 63;
+
 const AUTO_MOUNT_TYPES: [AutoMountType; 8] = [
     AutoMountType::None,
     AutoMountType::Auto,
@@ -52,7 +60,7 @@ pub struct Controls<'a> {
     pub data: Option<Word<'a>>,
     /// The outputs entry it asks for.
     pub outputs: Option<Word<'a>>,
-    exclude: Vec<String>,
+    exclude: HashSet<String>,
 }
 
 /// A value, and whether a label carries it. Labels hold no commas, so their lists are joined by `_`.
@@ -74,11 +82,19 @@ pub fn word<'a>(pod: &'a PodView<'a>, labels: &'a dyn Labels, key: &str) -> Opti
 
 /// Whether the pod wants no injection.
 pub fn opts_out(pod: &PodView<'_>, labels: &dyn Labels) -> bool {
-    let value = match pod.annotation(INJECT) {
+    match pod.annotation(INJECT) {
         Some(text) => text == "false",
         None => labels.label(INJECT) == Some("false"),
-    };
-    value
+    }
+}
+
+/// Whether the pod says anything to Stowage, its record aside.
+#[must_use]
+pub fn speaks(pod: &PodView<'_>) -> bool {
+    let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
+    let mut keys = annotations.flat_map(|annotations| &annotations.0).map(|(key, _)| key.as_str());
+    let is_ours = |key: &str| key.starts_with(PREFIX) && key != INJECTED;
+    keys.any(is_ours) || pod.labels().any(|(key, _)| is_ours(key))
 }
 
 impl<'a> Controls<'a> {
@@ -96,7 +112,9 @@ impl<'a> Controls<'a> {
         let mut controls = Self::default();
         let mut reader = Reader { pod, labels, warnings };
         let any = |has: fn(&Policy) -> bool| policies.iter().any(|policy| has(policy));
-        reader.value(INJECT, true, "true, false", |text| matches!(text, "true" | "false").then_some(()))?;
+        reader.value(INJECT, !policies.is_empty(), "true, false", |text| {
+            matches!(text, "true" | "false").then_some(())
+        })?;
         let types = AUTO_MOUNT_TYPES.map(auto_mount_word).join(", ");
         let asks = any(|policy| policy.auto_mount.is_some());
         controls.auto_mount = reader.value(AUTO_MOUNT, asks, &types, |text| {
@@ -118,7 +136,7 @@ impl<'a> Controls<'a> {
     /// Whether the pod wants the container `name` left alone.
     #[must_use]
     pub fn excludes(&self, name: &str) -> bool {
-        self.exclude.iter().any(|other| other == name)
+        !self.exclude.is_empty() && self.exclude.contains(name)
     }
 }
 
@@ -130,6 +148,8 @@ impl Word<'_> {
             return self.text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
         }
         let mut names = Vec::new();
+        // The pod is refused for a longer one, so nothing hangs on how it is split.
+        let known = if self.text.len() > LABEL_VALUE { &[] } else { known };
         let mut rest = &*self.text;
         while !rest.is_empty() {
             let whole = known.iter().filter(|name| {
@@ -164,7 +184,7 @@ impl<'a> Reader<'_, 'a> {
         match parse(&word.text) {
             Some(value) if acted_on => Ok(Some(value)),
             Some(_) => {
-                self.unheard(key);
+                self.unheard(key, &word.text);
                 Ok(None)
             }
             None => {
@@ -182,42 +202,50 @@ impl<'a> Reader<'_, 'a> {
     fn word(&mut self, key: &str, acted_on: bool) -> Option<Word<'a>> {
         let word = word(self.pod, self.labels, key)?;
         if !acted_on {
-            self.unheard(key);
+            self.unheard(key, &word.text);
         }
         Some(word).filter(|_| acted_on)
     }
 
-    fn unheard(&mut self, key: &str) {
+    /// Who asks for nothing gets it, whoever acts on the key.
+    fn unheard(&mut self, key: &str, value: &str) {
+        if key == INJECT || value == "none" {
+            return;
+        }
         self.warnings.push(format!("stowage: {key}: no policy that matches this pod acts on it"));
     }
 
-    fn containers(&mut self, word: &Word<'_>) -> Vec<String> {
+    fn containers(&mut self, word: &Word<'_>) -> HashSet<String> {
         let pod = self.pod;
         let known: Vec<&str> = pod.containers().filter_map(|(.., view)| Some(view.name.as_ref()?.as_str())).collect();
         let names = word.names(&known);
-        for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+        let known: HashSet<&str> = known.into_iter().collect();
+        for name in names.iter().filter(|name| !known.contains(name.as_str())).take(WARNED) {
             let name: String = name.chars().take(64).collect();
             self.warnings.push(format!("stowage: {EXCLUDE_CONTAINERS}: the pod has no container {name:?}"));
         }
-        names
+        names.into_iter().collect()
     }
 
     fn unknown_keys(&mut self) {
         let mut known: Vec<Cow<'_, str>> = KNOWN.iter().map(|key| Cow::Borrowed(*key)).collect();
         known.extend(State::ALL.map(|state| Cow::Borrowed(state.pod_key())));
+        let mut warned: Vec<String> = Vec::new();
         let mut check = |key: &str| {
-            if key.starts_with(PREFIX) && !known.iter().any(|known| known == key) {
-                let hint = nearest(key, known.iter().map(|known| &**known));
+            if key.starts_with(PREFIX) && warned.len() < WARNED && !known.iter().any(|known| known == key) {
+                let key: String = key.chars().take(LONGEST_KEY).collect();
+                let hint = nearest(&key, known.iter().map(|known| &**known));
                 let hint = hint.map_or_else(String::new, |known| format!("; did you mean {known}?"));
                 let warning = format!("stowage: {key} is not known{hint}");
-                if !self.warnings.contains(&warning) {
-                    self.warnings.push(warning);
+                if !warned.contains(&warning) {
+                    warned.push(warning);
                 }
             }
         };
         self.labels.each(&mut |key, _| check(key));
         let metadata = self.pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
         metadata.flat_map(|annotations| &annotations.0).for_each(|(key, _)| check(key.as_str()));
+        self.warnings.extend(warned);
     }
 }
 

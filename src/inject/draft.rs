@@ -3,7 +3,7 @@
 //! Nothing is copied that is not added. Everything added or replaced remembers the step that did it, since "the first to
 //! set a thing wins" between policies, while `onConflict` is about what the pod itself brought.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
 
 use serde_json::{Value, json};
 
@@ -24,6 +24,8 @@ pub(super) struct Draft<'a> {
     /// Its containers, init containers first.
     pub containers: Vec<ContainerDraft<'a>>,
     volumes: Vec<NewVolume<'a>>,
+    /// The pod's volumes by name, made for the first name that is taken: a pod may bring thousands.
+    own_by_name: OnceCell<HashMap<&'a str, &'a VolumeView<'a>>>,
 }
 
 /// A container as it will be.
@@ -40,6 +42,12 @@ pub(super) struct ContainerDraft<'a> {
     env: Vec<Entry<'a>>,
     env_from: Vec<Cow<'a, Value>>,
     mounts: Vec<NewMount<'a>>,
+    /// Variables and mount paths that are as a step wants them; they are its as if it had put them there, or a later
+    /// policy would take over at a second pass what it lost at the first.
+    held_env: Vec<(&'a str, StepId)>,
+    held_mounts: Vec<(Cow<'a, str>, StepId)>,
+    /// Places of variables that are taken out.
+    removed_env: Vec<usize>,
 }
 
 /// A volume that a policy adds.
@@ -114,9 +122,12 @@ impl<'a> Draft<'a> {
                 env: Vec::new(),
                 env_from: Vec::new(),
                 mounts: Vec::new(),
+                held_env: Vec::new(),
+                held_mounts: Vec::new(),
+                removed_env: Vec::new(),
             })
             .collect();
-        Self { pod, containers, volumes: Vec::new() }
+        Self { pod, containers, volumes: Vec::new(), own_by_name: OnceCell::new() }
     }
 
     /// The volumes that the pod brought.
@@ -174,7 +185,11 @@ impl<'a> Draft<'a> {
     }
 
     fn volume_named(&self, name: &str) -> Option<Found<'_>> {
-        let own = self.own_volumes().iter().find(|volume| volume.name.as_str() == name).map(Found::Own);
+        let by_name = self.own_by_name.get_or_init(|| {
+            // Of two with one name the first counts; the API server refuses such a pod anyway.
+            self.own_volumes().iter().rev().map(|volume| (volume.name.as_str(), volume)).collect()
+        });
+        let own = by_name.get(name).copied().map(Found::Own);
         own.or_else(|| self.volumes.iter().find(|volume| volume.name == name).map(Found::New))
     }
 }
@@ -213,11 +228,30 @@ impl<'a> ContainerDraft<'a> {
             return if *entry.value == *ours { There::Same } else { There::OfStep(entry.by) };
         }
         let own = self.view.env.as_deref().unwrap_or_default();
-        match own.iter().rposition(|env| env.name.as_ref().is_some_and(|own| own.as_str() == name)) {
-            None => There::Nothing,
-            Some(place) if own.get(place).is_some_and(|env| same_env(env, ours)) => There::Same,
-            Some(place) => There::OfThePod(place),
+        let place = own.iter().rposition(|env| env.name.as_ref().is_some_and(|own| own.as_str() == name));
+        if place.and_then(|place| own.get(place)).is_some_and(|env| same_env(env, ours)) {
+            return There::Same;
         }
+        match (self.held_env.iter().find(|(held, _)| *held == name), place) {
+            (Some((_, by)), _) => There::OfStep(*by),
+            (None, Some(place)) => There::OfThePod(place),
+            (None, None) => There::Nothing,
+        }
+    }
+
+    /// Notes that the variable `name` is as the step `by` wants it: there, or not there.
+    pub(super) fn hold_env(&mut self, name: &'a str, by: StepId) {
+        self.held_env.push((name, by));
+    }
+
+    /// Takes the pod's variables called `name` out. Whether there were any.
+    pub(super) fn remove_env(&mut self, name: &'a str, by: StepId) -> bool {
+        let own = self.view.env.iter().flatten().enumerate();
+        let named = own.filter(|(_, env)| env.name.as_ref().is_some_and(|own| own.as_str() == name));
+        let before = self.removed_env.len();
+        self.removed_env.extend(named.map(|(place, _)| place));
+        self.hold_env(name, by);
+        self.removed_env.len() > before
     }
 
     /// Adds a variable, or puts it in place of the pod's at `replaces`.
@@ -247,11 +281,20 @@ impl<'a> ContainerDraft<'a> {
         let at = |mount: &MountView<'_>| {
             mount.mount_path.as_ref().is_some_and(|path| clean_path(path.as_str()) == ours.path)
         };
-        match own.iter().position(at) {
-            None => There::Nothing,
-            Some(place) if own.get(place).is_some_and(|mount| ours.is(mount)) => There::Same,
-            Some(place) => There::OfThePod(place),
+        let place = own.iter().position(at);
+        if place.and_then(|place| own.get(place)).is_some_and(|mount| ours.is(mount)) {
+            return There::Same;
         }
+        match (self.held_mounts.iter().find(|(held, _)| *held == ours.path), place) {
+            (Some((_, by)), _) => There::OfStep(*by),
+            (None, Some(place)) => There::OfThePod(place),
+            (None, None) => There::Nothing,
+        }
+    }
+
+    /// Notes that what is mounted at `path` is as the step `by` wants it.
+    pub(super) fn hold_mount(&mut self, path: Cow<'a, str>, by: StepId) {
+        self.held_mounts.push((path, by));
     }
 
     /// Adds a mount, or puts it in place of the pod's.
@@ -271,6 +314,13 @@ impl<'a> ContainerDraft<'a> {
                 }
                 None => added.push(entry.value.into_owned()),
             }
+        }
+        // From the end, so that the places stay right; duplicates are taken out once.
+        let mut removed = self.removed_env;
+        removed.sort_unstable();
+        removed.dedup();
+        for place in removed.into_iter().rev() {
+            patch.remove(&[at[0], at[1], at[2], "env", &place.to_string()]);
         }
         patch.append(&list("env"), self.view.env.is_some(), added);
         let env_from = self.env_from.into_iter().map(Cow::into_owned).collect();

@@ -16,6 +16,16 @@ pub fn same_source(kind: &str, raw: &RawValue, ours: &Value) -> bool {
 /// The same for two values.
 #[must_use]
 pub fn same_source_values(kind: &str, theirs: &Value, ours: &Value) -> bool {
+    // A pod may bring thousands of volumes, nearly all of which refer to something else.
+    let name = match kind {
+        "persistentVolumeClaim" => "claimName",
+        "secret" => "secretName",
+        "configMap" => "name",
+        _ => "",
+    };
+    if theirs.get(name) != ours.get(name) {
+        return false;
+    }
     theirs == ours || normal_source(kind, theirs) == normal_source(kind, ours)
 }
 
@@ -79,6 +89,12 @@ fn normal_source(kind: &str, source: &Value) -> Value {
         }
         "emptyDir" => quantity(map.get_mut("sizeLimit")),
         "ephemeral" => {
+            // Go writes the template's metadata also where it is empty.
+            if let Some(Value::Object(template)) = map.get_mut("volumeClaimTemplate")
+                && template.get("metadata").and_then(Value::as_object).is_some_and(Map::is_empty)
+            {
+                template.remove("metadata");
+            }
             if let Some(Value::Object(spec)) = source.pointer_mut("/volumeClaimTemplate/spec") {
                 default(spec, "volumeMode", json!("Filesystem"));
                 for list in ["requests", "limits"] {
@@ -91,6 +107,12 @@ fn normal_source(kind: &str, source: &Value) -> Value {
         "image" => {
             let latest = map.get("reference").and_then(Value::as_str).is_some_and(pulls_always);
             default(map, "pullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+        }
+        "gcePersistentDisk" | "awsElasticBlockStore" => {
+            // `omitempty`: 0 is the whole disk, as nothing is.
+            if map.get("partition").is_some_and(|partition| *partition == 0) {
+                map.remove("partition");
+            }
         }
         "iscsi" => default(map, "iscsiInterface", json!("default")),
         "rbd" => {
@@ -137,13 +159,18 @@ fn field_ref(value: &mut Value) {
     }
     if let Some(reference) = value.get_mut("resourceFieldRef").and_then(Value::as_object_mut) {
         reference.entry("divisor").or_insert_with(|| json!("0"));
+        quantity(reference.get_mut("divisor"));
     }
 }
 
 fn quantity(amount: Option<&mut Value>) {
-    if let Some(amount) = amount
-        && let Some(parsed) = amount.as_str().and_then(|text| text.parse::<Quantity>().ok())
-    {
+    let Some(amount) = amount else { return };
+    let text = match amount {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => return,
+    };
+    if let Ok(parsed) = text.parse::<Quantity>() {
         *amount = json!(format!("{parsed:?}"));
     }
 }

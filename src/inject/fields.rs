@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     pod::Str,
-    policy::{Policy, spec::OnConflict},
+    policy::{
+        Policy,
+        spec::{ImagePullPolicy, OnConflict},
+    },
 };
 
 impl<'a, 'p: 'a> Pass<'a, 'p> {
@@ -54,7 +57,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
         let before = before.map_err(|error| Refusal { message: error.to_string() })?;
         let mut after = before.clone();
-        let mut keys: Vec<(String, StepId)> = Vec::new();
+        let mut keys: Vec<(&'p str, StepId)> = Vec::new();
         for policy in self.policies.iter().copied().filter(|policy| places(policy)) {
             self.place(policy, off.as_ref(), &mut after, &mut keys)?;
         }
@@ -68,7 +71,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         policy: &'p Policy,
         off: Option<&super::placement::Note>,
         placement: &mut Placement,
-        keys: &mut Vec<(String, StepId)>,
+        keys: &mut Vec<(&'p str, StepId)>,
     ) -> Result<(), Refusal> {
         if !policy.node_selector.is_empty() {
             let step = self.report.begin(policy, "nodeSelector");
@@ -105,28 +108,37 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         &mut self,
         policy: &'p Policy,
         placement: &mut Placement,
-        keys: &mut Vec<(String, StepId)>,
+        keys: &mut Vec<(&'p str, StepId)>,
         step: StepId,
     ) -> Result<(), Refusal> {
         let merge = placement.merge_node_selector(&policy.node_selector);
-        self.changed(step, !merge.added.is_empty());
-        keys.extend(merge.added.into_iter().map(|key| (key, step)));
-        for conflict in merge.conflicts {
-            let key = conflict.key;
-            if let Some((_, first)) = keys.iter().find(|(other, _)| *other == key) {
-                let first = self.report.name(*first);
-                self.report.warn(step, format!("{key} left alone: {first} sets it"));
+        if !merge.added.is_empty() {
+            self.report.came_of(step, Outcome::Applied);
+        }
+        for (key, value) in &policy.node_selector {
+            let first = keys.iter().find(|(other, _)| other == key).map(|(_, first)| *first);
+            if !merge.conflicts.iter().any(|conflict| conflict.key == *key) {
+                self.report.came_of(step, Outcome::Present);
+                if first.is_none() {
+                    keys.push((key, step));
+                }
                 continue;
             }
-            match policy.on_conflict {
-                OnConflict::Keep => self.report.warn(step, format!("{key} left alone: the pod asks for another value")),
-                OnConflict::Reject => return Err(self.rejection(step, &format!("the pod sets nodeSelector {key}"))),
-                OnConflict::Override => {
-                    if let Some((_, value)) = policy.node_selector.iter().find(|(other, _)| *other == key) {
-                        placement.override_node_selector(&key, value);
-                        keys.push((key, step));
-                        self.report.came_of(step, Outcome::Applied);
-                    }
+            match (first, policy.on_conflict) {
+                (Some(first), _) => {
+                    let first = self.report.name(first);
+                    self.report.warn(step, format!("{key} left alone: {first} sets it"));
+                }
+                (None, OnConflict::Keep) => {
+                    self.report.warn(step, format!("{key} left alone: the pod asks for another value"));
+                }
+                (None, OnConflict::Reject) => {
+                    return Err(self.rejection(step, &format!("the pod sets nodeSelector {key}")));
+                }
+                (None, OnConflict::Override) => {
+                    placement.override_node_selector(key, value);
+                    keys.push((key, step));
+                    self.report.came_of(step, Outcome::Applied);
                 }
             }
         }
@@ -180,23 +192,32 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     }
 
     fn image_pull_policy(&mut self) {
-        let mut set: Vec<usize> = Vec::new();
+        let mut given: Vec<Option<&str>> = vec![None; self.draft.containers.len()];
         for policy in self.policies {
-            let Some(wanted) = policy.image_pull_policy.map(super::super::policy::spec::ImagePullPolicy::as_str) else {
-                continue;
-            };
+            let Some(wanted) = policy.image_pull_policy.map(ImagePullPolicy::as_str) else { continue };
             let step = self.report.begin(policy, "imagePullPolicy");
-            for target in self.targets(policy) {
-                let Some(container) = self.draft.containers.get(target) else { continue };
-                if set.contains(&target) {
-                    let text = format!("{} left alone: an earlier policy sets it", container.name);
-                    self.report.warn(step, text);
+            let targets = self.targets(policy);
+            self.say_untouched(&targets, step);
+            for target in targets {
+                let (Some(container), Some(given)) = (self.draft.containers.get(target), given.get_mut(target)) else {
                     continue;
-                }
-                set.push(target);
-                if container.view.image_pull_policy.as_ref().map(Str::as_str) == Some(wanted) {
-                    self.report.came_of(step, Outcome::Present);
-                    continue;
+                };
+                let own = container.view.image_pull_policy.as_ref().map(Str::as_str);
+                match given.replace(given.unwrap_or(wanted)) {
+                    Some(first) if first != wanted => {
+                        let text = format!("{} left alone: an earlier policy sets it", container.name);
+                        self.report.warn(step, text);
+                        continue;
+                    }
+                    Some(_) => {
+                        self.report.came_of(step, Outcome::Present);
+                        continue;
+                    }
+                    None if own == Some(wanted) => {
+                        self.report.came_of(step, Outcome::Present);
+                        continue;
+                    }
+                    None => {}
                 }
                 let index = container.index.to_string();
                 self.patch.set(&["spec", container.list, &index, "imagePullPolicy"], wanted.into());
@@ -217,7 +238,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         for policy in self.policies.iter().filter(with).copied() {
             let Some(defaults) = &policy.defaults else { continue };
             let step = self.report.begin(policy, "defaults.resources");
-            for target in self.targets(policy) {
+            let targets = self.targets(policy);
+            self.say_untouched(&targets, step);
+            for target in targets {
                 let (Some(container), Some(own)) = (self.draft.containers.get(target), own.get_mut(target)) else {
                     continue;
                 };
@@ -263,8 +286,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                 continue;
             }
             let edits = image_pull_secrets(own.as_ref(), names, "");
-            if edits.ops.is_empty() {
+            if edits.ops.is_empty() && !is_list_of(own.as_ref(), names) {
                 self.report.say(step, "the pod has pull secrets");
+                continue;
             }
             self.edits(step, edits);
         }
@@ -343,6 +367,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         self.report.notes(step, edits.notes);
         self.patch.extend(edits.ops);
     }
+}
+
+/// Whether the pull secrets `own` are these, so that an earlier pass may have given them.
+fn is_list_of(own: Option<&Value>, names: &[String]) -> bool {
+    let own = own.and_then(Value::as_array).into_iter().flatten();
+    own.map(|secret| secret.get("name").and_then(Value::as_str)).eq(names.iter().map(|name| Some(name.as_str())))
 }
 
 fn parse(raw: Option<&RawValue>) -> Option<Value> {

@@ -61,8 +61,11 @@ pub struct Before<'a> {
 impl Marker {
     /// The marker that the pod carries, where it can be read.
     #[must_use]
+    ///
+    /// A longer one than Stowage writes is none of ours.
     pub fn read(pod: &PodView<'_>) -> Option<Self> {
-        serde_json::from_str(&pod.annotation(super::controls::INJECTED)?).ok()
+        let text = pod.annotation(super::controls::INJECTED)?;
+        (text.len() <= LONGEST).then(|| serde_json::from_str(&text).ok()).flatten()
     }
 
     /// The record of a report.
@@ -87,12 +90,19 @@ impl Marker {
     }
 
     /// Compact JSON of at most 4 KiB; reasons that do not fit are counted instead.
+    ///
+    /// Where not even the labels fit they are left out first and the rest is written as if there were none, so that a
+    /// second pass, which then knows of no labels, writes the same.
     #[must_use]
     pub fn to_text(&self) -> String {
         let text = |marker: &Self| serde_json::to_string(marker).unwrap_or_default();
         let whole = text(self);
         if whole.len() <= LONGEST {
             return whole;
+        }
+        let bare = Self { policies: Vec::new(), ..self.clone() };
+        if text(&bare).len() > LONGEST {
+            return Self { labels: BTreeMap::new(), ..self.clone() }.to_text();
         }
         let mut short = self.clone();
         for record in &mut short.policies {
@@ -145,9 +155,8 @@ impl<'a> Before<'a> {
         let pod = self.pod;
         self.labels.retain(|key, old| {
             let now = pod.label(key);
-            let sets =
-                |policy: &&Policy| policy.labels.iter().any(|(name, value)| name == key && Some(value.as_str()) == now);
-            policies.iter().any(|policy| sets(policy)) && old.as_deref() != now
+            let mut set = policies.iter().flat_map(|policy| &policy.labels);
+            set.any(|(name, value)| name == key && Some(value.as_str()) == now) && old.as_deref() != now
         });
         let account = pod.service_account();
         let gives = |policy: &&Policy| {

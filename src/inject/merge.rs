@@ -47,8 +47,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             }
         };
         let mut targets = self.targets(policy);
-        if targets.is_empty() {
-            self.report.say(step, "no container is touched");
+        if self.say_untouched(&targets, step) {
             return Ok(false);
         }
         if unit.linked {
@@ -78,11 +77,19 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         containers.filter(|(_, container)| touched(container)).map(|(index, _)| index).collect()
     }
 
+    /// Whether there is no container to touch; the step says so then.
+    pub(super) fn say_untouched(&mut self, targets: &[usize], step: StepId) -> bool {
+        if targets.is_empty() {
+            self.report.say(step, "no container is touched");
+        }
+        targets.is_empty()
+    }
+
     /// Of a unit whose variables are worth nothing without its volume: the containers that can have both.
     fn free_for(
         &mut self,
         policy: &Policy,
-        vars: &Vars<'a>,
+        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
         targets: Vec<usize>,
         step: StepId,
     ) -> Result<Vec<usize>, Refusal> {
@@ -162,13 +169,14 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         targets: &[usize],
         step: StepId,
     ) -> Result<Option<(Vec<(usize, NewMount<'a>)>, bool)>, Refusal> {
-        let (mut puts, mut present, mut taken) = (Vec::new(), false, false);
+        let (mut puts, mut same, mut present, mut taken) = (Vec::new(), Vec::new(), false, false);
         for index in targets {
             let Some(container) = self.draft.containers.get(*index) else { continue };
             for mount in mounts {
                 let replaces = match container.mount_there(mount) {
                     There::Same => {
                         present = true;
+                        same.push((*index, mount.path.clone()));
                         continue;
                     }
                     There::Nothing => None,
@@ -196,6 +204,11 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                 puts.push((*index, NewMount { replaces, ..mount.clone() }));
             }
         }
+        for (container, path) in same {
+            if let Some(container) = self.draft.containers.get_mut(container) {
+                container.hold_mount(path, step);
+            }
+        }
         if taken {
             if present {
                 self.report.came_of(step, Outcome::Present);
@@ -209,7 +222,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     pub(super) fn merge_env(
         &mut self,
         policy: &Policy,
-        vars: &Vars<'a>,
+        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
         container: usize,
         step: StepId,
     ) -> Result<(), Refusal> {
@@ -224,20 +237,23 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     fate
                 }
             };
-            match fate {
-                Fate::Present => self.report.came_of(step, Outcome::Present),
-                Fate::Leave => {}
-                Fate::Put => {
-                    let Some(draft) = self.draft.containers.get_mut(container) else { continue };
-                    let replaces = match draft.env_there(&unit.name, value) {
-                        There::Same => continue,
-                        There::OfThePod(place) => Some(place),
-                        There::Nothing | There::OfStep(_) => None,
-                    };
-                    draft.put_env(&unit.name, value.clone(), replaces, step);
-                    self.report.came_of(step, Outcome::Applied);
+            let Some(draft) = self.draft.containers.get_mut(container) else { continue };
+            if fate == Fate::Leave {
+                continue;
+            }
+            let mut changed = false;
+            if policy.on_conflict == OnConflict::Override {
+                for companion in &unit.companions {
+                    changed |= draft.remove_env(companion, step);
                 }
             }
+            match draft.env_there(&unit.name, value) {
+                There::Same => draft.hold_env(&unit.name, step),
+                There::OfThePod(place) => draft.put_env(&unit.name, value.clone(), Some(place), step),
+                There::Nothing | There::OfStep(_) => draft.put_env(&unit.name, value.clone(), None, step),
+            }
+            changed |= fate == Fate::Put;
+            self.report.came_of(step, if changed { Outcome::Applied } else { Outcome::Present });
         }
         Ok(())
     }
@@ -246,7 +262,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     fn fate(
         &mut self,
         policy: &Policy,
-        vars: &Vars<'a>,
+        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
         unit: &EnvUnit,
         container: usize,
         step: StepId,
@@ -256,10 +272,14 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             Some(group) => other.group == Some(group),
             None => other.name == unit.name,
         };
-        let members: Vec<(&str, There)> = vars
-            .iter()
-            .filter(|(other, _)| belongs(other))
-            .map(|(other, value)| (other.name.as_str(), draft.env_there(&other.name, value)))
+        let own = || vars.iter().filter(|(other, _)| belongs(other));
+        let members: Vec<(&str, There)> =
+            own().map(|(other, value)| (other.name.as_str(), draft.env_there(&other.name, value))).collect();
+        // An empty one is as good as none.
+        let companions: Vec<(&str, There)> = own()
+            .flat_map(|(other, _)| &other.companions)
+            .map(|name| (name.as_str(), draft.env_there(name, &Value::Null)))
+            .filter(|(_, there)| matches!(there, There::OfThePod(_)))
             .collect();
         let by_step = members.iter().find_map(|(name, there)| match there {
             There::OfStep(other) => Some((*name, *other)),
@@ -271,14 +291,14 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                 .warn(step, format!("{} left alone in {}: {name} is set by {first}", listed(&members), draft.name));
             return Ok(Fate::Leave);
         }
-        if members.iter().all(|(_, there)| *there == There::Same) {
+        if companions.is_empty() && members.iter().all(|(_, there)| *there == There::Same) {
             return Ok(Fate::Present);
         }
-        if members.iter().all(|(_, there)| *there == There::Nothing) {
+        if companions.is_empty() && members.iter().all(|(_, there)| *there == There::Nothing) {
             return Ok(Fate::Put);
         }
         // A unit half present is the pod's, also where that half is equal.
-        let brought = members.iter().filter(|(_, there)| *there != There::Nothing);
+        let brought = members.iter().chain(&companions).filter(|(_, there)| *there != There::Nothing);
         let brought: Vec<&str> = brought.map(|(name, _)| *name).collect();
         match policy.on_conflict {
             OnConflict::Override => Ok(Fate::Put),

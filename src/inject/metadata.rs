@@ -11,7 +11,7 @@ use super::{
     report::{Outcome, Refusal},
 };
 use crate::{
-    pod::PodView,
+    pod::{PodView, text},
     policy::{Policy, spec::OnConflict, template::Labels},
 };
 
@@ -25,21 +25,44 @@ enum Fate {
     Leave,
 }
 
+/// What policies want of the pod's labels, or of its annotations.
+#[derive(Default)]
+struct Wanted<'p> {
+    /// What is to be set.
+    set: Vec<(String, Value)>,
+    /// Keys that are as a policy wants them, set now or there already: they are that policy's.
+    held: Vec<(&'p str, &'p str)>,
+}
+
+impl<'p> Wanted<'p> {
+    fn add(&mut self, key: &'p str, value: &'p str, fate: Fate) {
+        match fate {
+            Fate::Set => {
+                self.set.push((key.to_owned(), value.into()));
+                self.held.push((key, value));
+            }
+            Fate::Present => self.held.push((key, value)),
+            Fate::Leave => {}
+        }
+    }
+}
+
 impl<'a, 'p: 'a> Pass<'a, 'p> {
     /// Labels and annotations of every policy. `ours` is what an earlier pass recorded of labels, and gains what is set now.
     pub(super) fn metadata(&mut self, ours: &mut BTreeMap<String, Option<String>>) -> Result<(), Refusal> {
         let pod = self.draft.pod;
-        let (mut labels, mut annotations): (Vec<(String, Value)>, Vec<(String, Value)>) = (Vec::new(), Vec::new());
+        let (mut labels, mut annotations) = (Wanted::default(), Wanted::default());
         for policy in self.policies {
             if !policy.labels.is_empty() {
                 let step = self.report.begin(policy, "labels");
                 for (key, value) in &policy.labels {
                     let now = pod.label(key);
                     let recorded = ours.contains_key(key);
-                    if let Fate::Set = self.key(policy, step, ("label", key, value), now, recorded, &labels)? {
+                    let fate = self.key(policy, step, ("label", key, value), now, recorded, &labels)?;
+                    if let Fate::Set = fate {
                         ours.insert(key.clone(), now.map(str::to_owned));
-                        labels.push((key.clone(), value.as_str().into()));
                     }
+                    labels.add(key, value, fate);
                 }
             }
             if !policy.annotations.is_empty() {
@@ -48,19 +71,17 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     let now = pod.annotation(key);
                     let fate =
                         self.key(policy, step, ("annotation", key, value), now.as_deref(), false, &annotations)?;
-                    if let Fate::Set = fate {
-                        annotations.push((key.clone(), value.as_str().into()));
-                    }
+                    annotations.add(key, value, fate);
                 }
             }
         }
         let metadata = pod.metadata.as_ref();
         let there = metadata.is_some_and(|metadata| metadata.labels.is_some());
-        if !labels.is_empty() || !annotations.is_empty() {
+        if !labels.set.is_empty() {
             self.ensure_metadata();
         }
-        self.patch.merge(&["metadata", "labels"], there, labels);
-        self.annotations.extend(annotations);
+        self.patch.merge(&["metadata", "labels"], there, labels.set);
+        self.annotations.extend(annotations.set);
         Ok(())
     }
 
@@ -71,10 +92,10 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         (what, key, value): (&str, &str, &str),
         now: Option<&str>,
         recorded: bool,
-        set: &[(String, Value)],
+        wanted: &Wanted<'_>,
     ) -> Result<Fate, Refusal> {
-        if let Some((_, first)) = set.iter().find(|(other, _)| other == key) {
-            if first != value {
+        if let Some((_, first)) = wanted.held.iter().find(|(other, _)| *other == key) {
+            if *first != value {
                 self.report.warn(step, format!("{what} {key} left alone: an earlier policy sets it"));
                 return Ok(Fate::Leave);
             }
@@ -103,7 +124,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
 
     /// A pod template may have no metadata at all.
     fn ensure_metadata(&mut self) {
-        if self.draft.pod.metadata.is_none() && self.patch.is_empty() {
+        if self.draft.pod.metadata.is_none() && !std::mem::replace(&mut self.metadata_made, true) {
             self.patch.set(&["metadata"], Value::Object(serde_json::Map::new()));
         }
     }
@@ -112,6 +133,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     pub(super) fn finish_metadata(&mut self, pod: &PodView<'_>) {
         let there = pod.metadata.as_ref().is_some_and(|metadata| metadata.annotations.is_some());
         let annotations = std::mem::take(&mut self.annotations);
+        if !annotations.is_empty() {
+            self.ensure_metadata();
+        }
         self.patch.merge(&["metadata", "annotations"], there, annotations);
     }
 
@@ -130,14 +154,24 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             return;
         }
         let text = marker.to_text();
-        let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
-        let own = annotations.flat_map(|annotations| &annotations.0).filter(|(key, _)| key.as_str() != INJECTED);
-        let own: usize = own.map(|(key, value)| key.as_str().len() + value.get().len()).sum();
         let ours = self.annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len));
-        if own + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
+        if weight(pod) + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
             warnings.push(format!("stowage: {INJECTED} is left out: the pod's annotations would pass 256 KiB"));
             return;
         }
         self.annotations.push((INJECTED.to_owned(), text.into()));
     }
+}
+
+/// What the pod's annotations weigh beside the marker, as the API server counts: keys and values, without escapes.
+fn weight(pod: &PodView<'_>) -> usize {
+    let own = || {
+        let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
+        annotations.flat_map(|annotations| &annotations.0).filter(|(key, _)| key.as_str() != INJECTED)
+    };
+    let escaped: usize = own().map(|(key, value)| key.as_str().len() + value.get().len()).sum();
+    if escaped < ANNOTATIONS_LIMIT / 2 {
+        return escaped;
+    }
+    own().map(|(key, value)| key.as_str().len() + text(value).map_or(value.get().len(), |text| text.len())).sum()
 }

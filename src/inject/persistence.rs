@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Pass,
     controls::{DATA, OUTPUTS, Word},
-    draft::StepId,
+    draft::{StepId, There},
     merge::resolve_vars,
     report::{Outcome, Refusal},
 };
@@ -15,7 +15,6 @@ use crate::policy::{
     Catalogue, Entry, Policy,
     compile::catalogue::{check_bucket, word},
     spec::Store,
-    template::Facts,
     unit::EnvUnit,
 };
 
@@ -125,8 +124,20 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             self.report.warn(step, format!("left out: its placeholders give a bucket that is not valid: it {wanted}"));
             return Ok(None);
         }
-        self.store_secret(policy, entry, &facts, step)?;
-        if let Some(key) = &store.key {
+        let targets = self.targets(policy);
+        if self.say_untouched(&targets, step) {
+            return Ok(None);
+        }
+        let vars = match resolve_vars(&entry.unit.env, &facts) {
+            Ok(vars) => vars,
+            Err(why) => {
+                self.report.warn(step, format!("left out: {why}"));
+                return Ok(None);
+            }
+        };
+        let carries_secret = self.store_secret(policy, &vars, &targets, step)?;
+        // Another store's credentials under the same name would be tried in vain, or worse.
+        if let Some(key) = store.key.as_ref().filter(|_| carries_secret) {
             let value = json!({"store": word(store.store), "secret_key": key});
             paths.keys.insert(location.clone(), value);
         }
@@ -149,26 +160,30 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         Ok(Some(location))
     }
 
-    /// The variable that carries a store's secret, named by `secretKey` as Polyaxon names it, and again under a name that
-    /// a shell can read where that one is not.
+    /// The variable that carries a store's secret, named by `secretKey` as Polyaxon names it, and once more under a name
+    /// that a shell can read, where that one is none and nothing else has the name. Whether a container has the variable.
     fn store_secret(
         &mut self,
         policy: &'p Policy,
-        entry: &'p Entry,
-        facts: &Facts<'a>,
+        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
+        targets: &[usize],
         step: StepId,
-    ) -> Result<(), Refusal> {
-        let vars = match resolve_vars(&entry.unit.env, facts) {
-            Ok(vars) => vars,
-            Err(why) => {
-                self.report.warn(step, format!("its secret is left out: {why}"));
-                return Ok(());
+    ) -> Result<bool, Refusal> {
+        let Some((own, alias)) = vars.split_first() else { return Ok(false) };
+        let mut carried = false;
+        for container in targets {
+            self.merge_env(policy, std::slice::from_ref(own), *container, step)?;
+            let Some(draft) = self.draft.containers.get(*container) else { continue };
+            let is_there = draft.env_there(&own.0.name, &own.1) == There::Same;
+            carried |= is_there;
+            let is_free = alias
+                .iter()
+                .all(|(unit, value)| matches!(draft.env_there(&unit.name, value), There::Nothing | There::Same));
+            if is_there && is_free {
+                self.merge_env(policy, alias, *container, step)?;
             }
-        };
-        for container in self.targets(policy) {
-            self.merge_env(policy, &vars, container, step)?;
         }
-        Ok(())
+        Ok(carried)
     }
 
     fn path_variables(&mut self, policy: &'p Policy, paths: Paths, step: StepId) -> Result<(), Refusal> {
@@ -180,11 +195,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             vars.push(("POLYSTORES_RUN_STORES_ACCESS_KEYS", python_json(&Value::Object(paths.keys))));
         }
         let targets = self.targets(policy);
+        self.say_untouched(&targets, step);
         for (name, text) in vars {
             let unit = path_variable(name);
             let value: Cow<'_, Value> = Cow::Owned(json!({"name": name, "value": text}));
             for container in &targets {
-                self.merge_env(policy, &vec![(unit, value.clone())], *container, step)?;
+                self.merge_env(policy, &[(unit, value.clone())], *container, step)?;
             }
         }
         Ok(())

@@ -63,12 +63,13 @@ impl Note {
 }
 
 /// A placement field of a pod that is not what the API defines.
-#[derive(Debug, thiserror::Error)]
-#[error("reading spec.{field}: {source}")]
+///
+/// What is there stays out of the message: it is the pod's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("reading the pod: spec.{field} is not {wanted}")]
 pub struct Malformed {
     field: &'static str,
-    #[source]
-    source: serde_json::Error,
+    wanted: &'static str,
 }
 
 /// What the pod itself says about scheduling that a policy's pair differs from.
@@ -107,9 +108,9 @@ impl Placement {
         affinity: Option<&RawValue>,
     ) -> Result<Self, Malformed> {
         Ok(Self {
-            node_selector: read("nodeSelector", node_selector)?,
-            tolerations: read("tolerations", tolerations)?,
-            affinity: read("affinity", affinity)?,
+            node_selector: read("nodeSelector", "an object", node_selector)?,
+            tolerations: read("tolerations", "a list", tolerations)?,
+            affinity: read("affinity", "an object", affinity)?,
         })
     }
 
@@ -263,7 +264,11 @@ pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
     Some(Note::warning(format!("placement is not applied to this pod: {why}")))
 }
 
-fn read<T: serde::de::DeserializeOwned>(field: &'static str, raw: Option<&RawValue>) -> Result<Option<T>, Malformed> {
+fn read<T: serde::de::DeserializeOwned>(
+    field: &'static str,
+    wanted: &'static str,
+    raw: Option<&RawValue>,
+) -> Result<Option<T>, Malformed> {
     let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get()).map_err(|source| Malformed { field, source })
+    serde_json::from_str(raw.get()).map_err(|_| Malformed { field, wanted })
 }

@@ -22,7 +22,13 @@ pub struct Step<'a> {
     pub outcome: Outcome,
     /// Why, and what else a person should know.
     pub remarks: Vec<Remark>,
+    /// How many more there were than are kept.
+    pub more: usize,
 }
+
+/// Remarks that are kept of a step. A pod with thousands of containers would give as many, of which nobody reads the
+/// rest.
+const REMARKS: usize = 32;
 
 /// What came of a modifier.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -62,7 +68,7 @@ impl<'a> Report<'a> {
 
     /// Begins a step.
     pub fn begin(&mut self, policy: &'a Policy, modifier: impl Into<Cow<'a, str>>) -> StepId {
-        let step = Step { policy, modifier: modifier.into(), outcome: Outcome::Skipped, remarks: Vec::new() };
+        let step = Step { policy, modifier: modifier.into(), outcome: Outcome::Skipped, remarks: Vec::new(), more: 0 };
         self.steps.push(step);
         self.steps.len() - 1
     }
@@ -113,10 +119,14 @@ impl<'a> Report<'a> {
     }
 
     fn remark(&mut self, step: StepId, remark: Remark) {
-        if let Some(step) = self.steps.get_mut(step)
-            && !step.remarks.contains(&remark)
-        {
+        let Some(step) = self.steps.get_mut(step) else { return };
+        if step.remarks.contains(&remark) {
+            return;
+        }
+        if step.remarks.len() < REMARKS {
             step.remarks.push(remark);
+        } else {
+            step.more += 1;
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     Pass,
     controls::{STATE_THRESHOLDS, word},
+    report::Outcome,
 };
 use crate::{
     duration,
@@ -23,12 +24,18 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     pub(super) fn thresholds(&mut self, warnings: &mut Vec<String>) {
         let own = self.own_words(warnings);
         let Some(policy) = self.policies.iter().find(|policy| policy.thresholds.is_some()).copied() else { return };
-        let Some(block) = policy.thresholds.as_ref().filter(|_| !own) else { return };
+        let Some(block) = policy.thresholds.as_ref() else { return };
         let named = |name: &Option<Str<'_>>| name.as_ref().is_some_and(|name| name.as_str() == EXEC_CONFIG);
         let variables = self.draft.pod.containers().flat_map(|(.., container)| container.env.iter().flatten());
         let Some(config) = variables.filter(|env| named(&env.name)).find_map(|env| text(env.value?)) else { return };
         let step = self.report.begin(policy, "stateThresholds");
-        match run_words(&config, &block.mlrun_defaults) {
+        let run = run_words(&config, &block.mlrun_defaults);
+        let copy = run.as_ref().map(|run| serde_json::to_string(&run.words).unwrap_or_default());
+        if own && copy.as_deref().ok() != self.draft.pod.annotation(STATE_THRESHOLDS).as_deref() {
+            self.report.say(step, "the pod says its thresholds itself");
+            return;
+        }
+        match run {
             Ok(run) => {
                 for warning in run.warnings {
                     self.report.warn(step, warning);
@@ -37,9 +44,14 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     self.report.say(step, "the run says nothing but MLRun's defaults");
                     return;
                 }
+                // An earlier pass has copied them.
+                if own {
+                    self.report.came_of(step, Outcome::Present);
+                    return;
+                }
                 let json = serde_json::to_string(&run.words).unwrap_or_default();
                 self.annotations.push((STATE_THRESHOLDS.to_owned(), Value::String(json)));
-                self.report.came_of(step, super::Outcome::Applied);
+                self.report.came_of(step, Outcome::Applied);
             }
             Err(error) => self.report.warn(step, error.to_string()),
         }

@@ -43,10 +43,6 @@ const BLOCKS: [&str; 16] = [
     "onExceeded",
 ];
 
-/// Fields in which placeholders resolve, by the last part of their path.
-const TEMPLATED: [&str; 9] =
-    ["username", "secretName", "claimName", "volumeName", "subPath", "bucket", "secret", "existingClaim", "params"];
-
 /// A policy out of a decoded document.
 ///
 /// # Errors
@@ -75,7 +71,7 @@ pub fn compile(document: &Value) -> Result<Policy, Vec<FieldError>> {
         return Err(errors);
     };
     schema::check(spec, schema, "spec", &mut errors);
-    misplaced_placeholders(spec, "spec", &mut errors);
+    misplaced_placeholders(spec, "spec", &mut Vec::new(), &mut errors);
     let typed = match serde_json::from_value::<PolicySpec>(spec.clone()) {
         Ok(typed) if errors.is_empty() => typed,
         // The schema has named the field already.
@@ -83,7 +79,7 @@ pub fn compile(document: &Value) -> Result<Policy, Vec<FieldError>> {
         Ok(_) => return Err(errors),
         Err(error) => return Err(vec![FieldError::new("spec", error.to_string())]),
     };
-    if !BLOCKS.iter().any(|block| spec.get(block).is_some_and(|value| !is_empty(value))) {
+    if !BLOCKS.iter().any(|block| spec.get(block).is_some_and(|value| says_something(block, value))) {
         let why = "does nothing: it has no block besides match";
         errors.push(FieldError::new("spec", why));
     }
@@ -285,7 +281,7 @@ impl Checker<'_> {
                     }
                 }
             }
-            units.push(EnvUnit { name: var.name.clone(), entry, group: None });
+            units.push(EnvUnit { name: var.name.clone(), entry, group: None, companions: Vec::new() });
         }
         units
     }
@@ -395,44 +391,54 @@ fn identity(document: &Value, kind: &str, errors: &mut Vec<FieldError>) -> Polic
     PolicyId { scope, name: name.into() }
 }
 
-/// Placeholders in fields that do not take them would reach the pod as text.
-fn misplaced_placeholders(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// Placeholders in fields that do not take them would reach the pod as text. `trail` is the names on the way, without
+/// indices.
+fn misplaced_placeholders<'v>(value: &'v Value, path: &str, trail: &mut Vec<&'v str>, errors: &mut Vec<FieldError>) {
     match value {
-        Value::String(text) if looks_like_placeholder(text) && !takes_placeholders(path) => {
+        Value::String(text) if looks_like_placeholder(text) && !takes_placeholders(trail) => {
             let why = "placeholders resolve only in usernames, secret, claim and volume names, subPath and bucket";
             errors.push(FieldError::new(path, why));
         }
         Value::Array(items) => {
             for (index, value) in items.iter().enumerate() {
-                misplaced_placeholders(value, &item(path, index), errors);
+                misplaced_placeholders(value, &item(path, index), trail, errors);
             }
         }
         Value::Object(map) => {
             for (name, value) in map {
-                misplaced_placeholders(value, &field(path, name), errors);
+                trail.push(name);
+                misplaced_placeholders(value, &field(path, name), trail, errors);
+                trail.pop();
             }
         }
         _ => {}
     }
 }
 
-fn takes_placeholders(path: &str) -> bool {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    let named = |end: &str| path.ends_with(end);
-    TEMPLATED.contains(&last)
-        || named(".accessKeySecret.name")
-        || named(".secretKeyRef.name")
-        || named(".secretRef.name") && path.starts_with("spec.envFrom")
-        || named("].volume.name") && path.starts_with("spec.storage")
+fn takes_placeholders(trail: &[&str]) -> bool {
+    matches!(
+        trail,
+        ["v3io", "username"]
+            | ["v3io", "accessKeySecret", "name"]
+            | ["autoMount", "params"]
+            | ["env", "valueFrom", "secretKeyRef", "name"]
+            | ["envFrom", "secretRef", "name"]
+            | ["storage", "v3ioFuse", "mounts", "subPath"]
+            | ["storage", "volume", "name"]
+            | ["storage", "volume", "source", _, "claimName" | "secretName"]
+            | ["storage", _, "claimName" | "secretName" | "volumeName" | "subPath"]
+            | ["persistence", "data" | "outputs", _, "existingClaim" | "secret" | "bucket" | "subPath"]
+    )
 }
 
-fn is_empty(value: &Value) -> bool {
+/// Whether a block does anything. `autoMount: {}` says type auto, `preemption: {}` mode prevent.
+fn says_something(block: &str, value: &Value) -> bool {
     match value {
-        Value::Array(items) => items.is_empty(),
-        Value::String(text) => text.is_empty(),
-        Value::Null => true,
-        // `autoMount: {}` says type auto.
-        Value::Object(_) | Value::Bool(_) | Value::Number(_) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty() || matches!(block, "autoMount" | "preemption"),
+        Value::Bool(_) | Value::Number(_) => true,
     }
 }
 

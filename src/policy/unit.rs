@@ -68,6 +68,9 @@ pub struct EnvUnit {
     pub entry: Fragment,
     /// Variables of one number are credentials that belong together; `None` stands alone.
     pub group: Option<u8>,
+    /// Variables that belong to the same credentials and that the unit does not set: one that the pod brings speaks of
+    /// other credentials, and beside ours it would break them.
+    pub companions: Vec<String>,
 }
 
 /// A piece of JSON with places that templates fill.
@@ -138,7 +141,12 @@ impl EnvUnit {
     #[must_use]
     pub fn literal(name: impl Into<String>, value: impl Into<String>) -> Self {
         let (name, value) = (name.into(), value.into());
-        Self { entry: Fragment::fixed(json!({"name": name, "value": value})), name, group: None }
+        Self {
+            entry: Fragment::fixed(json!({"name": name, "value": value})),
+            name,
+            group: None,
+            companions: Vec::new(),
+        }
     }
 
     /// `{name, valueFrom: {secretKeyRef: {name: secret, key}}}`.
@@ -151,7 +159,7 @@ impl EnvUnit {
         }
         let entry = Fragment::fixed(json!({"name": name, "valueFrom": {"secretKeyRef": reference}}))
             .with("/valueFrom/secretKeyRef/name", secret);
-        Self { name, entry, group: None }
+        Self { name, entry, group: None, companions: Vec::new() }
     }
 
     /// The same, as one of the credentials `group`.

@@ -46,7 +46,8 @@ pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>) -> Str
 /// A row for the step, and one more for every remark after the first.
 fn step_rows(step: &Step<'_>) -> Vec<Vec<String>> {
     let head = [step.policy.id.to_string(), step.modifier.to_string(), step.outcome.word().to_owned()];
-    let mut remarks = step.remarks.iter().map(|remark| remark.text.clone());
+    let more = (step.more > 0).then(|| format!("and {} more", step.more));
+    let mut remarks = step.remarks.iter().map(|remark| remark.text.clone()).chain(more);
     let mut first = head.to_vec();
     first.push(remarks.next().unwrap_or_default());
     let rest = remarks.map(|remark| vec![String::new(), String::new(), String::new(), remark]);

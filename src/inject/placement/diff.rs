@@ -102,13 +102,14 @@ impl Ops {
     }
 }
 
-/// Whether one node selector term is an edited form of the other: they share a requirement. Nothing
-/// else in these fields is a list element that policies edit in place.
+/// Whether one node selector term is an edited form of the other: requirements are taken out and
+/// appended, so the first that is left of the old ones heads the new list. Nothing else in these
+/// fields is a list element that policies edit in place.
 fn is_same_term(old: &Value, new: &Value) -> bool {
     ["matchExpressions", "matchFields"].iter().any(|field| {
         let lists = (old.get(field).and_then(Value::as_array), new.get(field).and_then(Value::as_array));
         match lists {
-            (Some(old), Some(new)) => old.iter().any(|requirement| new.contains(requirement)),
+            (Some(old), Some(new)) => new.first().is_some_and(|first| old.contains(first)),
             _ => false,
         }
     })

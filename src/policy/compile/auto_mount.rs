@@ -16,7 +16,7 @@ use crate::policy::{
     AutoMount, names,
     spec::{AutoMountSpec, AutoMountType, MountSpec, PvcModifier, V3ioFuseModifier, V3ioSpec},
     template::Kind,
-    unit::{EnvUnit, Fragment, Unit},
+    unit::{EnvUnit, Unit},
 };
 
 const AT: &str = "autoMount";
@@ -251,11 +251,10 @@ impl Checker<'_> {
         };
         for (name, value) in clear {
             self.name(&name, names::env_var_name, PARAMS);
-            unit.env.push(EnvUnit {
-                entry: Fragment::fixed(serde_json::json!({"name": name, "value": value})),
-                name,
-                group: None,
-            });
+            if unit.env.iter().any(|other| other.name == name) {
+                self.error(PARAMS, format!("{name:?} is in both keys and cleartext_env"));
+            }
+            unit.env.push(EnvUnit::literal(name, value));
         }
         Some(unit)
     }

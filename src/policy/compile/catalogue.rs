@@ -149,6 +149,7 @@ impl Checker<'_> {
         if let Some(secret) = &secret {
             if let Some(key) = &key {
                 unit.env.push(EnvUnit::from_secret(key, secret.clone(), key, false));
+                unit.env.extend(shell_name(key).map(|name| EnvUnit::from_secret(name, secret.clone(), key, false)));
             }
             match (store, &key) {
                 (Store::Gcs, key) => sdk = gcs_unit(secret, key.as_deref().unwrap_or("key.json"))?,
@@ -198,6 +199,17 @@ pub fn check_bucket(store: Store, url: &str) -> Result<(), &'static str> {
     if bucket.is_some_and(|bucket| !bucket.is_empty()) { Ok(()) } else { Err(wanted) }
 }
 
+/// `KEY_JSON` for `key.json`: a name that a shell can read, for a key that is none (polyaxon/polyaxon#627).
+fn shell_name(key: &str) -> Option<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = |key: &str| key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if starts(key) && key.chars().all(is_part) {
+        return None;
+    }
+    let name: String = key.to_uppercase().chars().map(|c| if is_part(c) { c } else { '_' }).collect();
+    Some(if starts(&name) { name } else { format!("_{name}") })
+}
+
 /// A volume's name out of an entry's: Polyaxon takes the entry's verbatim, which the API server may refuse.
 fn volume_name(name: &str) -> Template {
     let clean: String =
@@ -228,6 +240,16 @@ mod tests {
             (Store::Azure, "wasbs://@a.blob.core.windows.net/"),
         ] {
             assert!(check_bucket(store, url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn names_for_shells_are_made_only_where_a_key_is_none() {
+        for (key, name) in [("key.json", "KEY_JSON"), ("secret-key", "SECRET_KEY"), ("1a", "_1A"), (".x", "_X")] {
+            assert_eq!(shell_name(key).as_deref(), Some(name));
+        }
+        for key in ["KEY", "_a1", "lower_case"] {
+            assert_eq!(shell_name(key), None);
         }
     }
 

@@ -376,14 +376,26 @@ pub(super) fn s3_unit(prefix: &str, endpoint: Option<&str>, region: Option<&str>
             for key in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().chain(last) {
                 env.push(EnvUnit::from_secret(format!("{prefix}{key}"), name.clone(), key, false).grouped(S3));
             }
+            without_token(&mut env, prefix);
         }
         S3Keys::Literal(id, secret) => {
             env.push(EnvUnit::literal(format!("{prefix}AWS_ACCESS_KEY_ID"), id).grouped(S3));
+            without_token(&mut env, prefix);
             env.push(EnvUnit::literal(format!("{prefix}AWS_SECRET_ACCESS_KEY"), secret).grouped(S3));
         }
         S3Keys::None => {}
     }
     Unit { env, ..Unit::default() }
+}
+
+/// A session token belongs to the keys it was given out with; one that the pod brings does not fit ours.
+fn without_token(env: &mut [EnvUnit], prefix: &str) {
+    let token = format!("{prefix}AWS_SESSION_TOKEN");
+    if env.iter().all(|unit| unit.name != token)
+        && let Some(unit) = env.iter_mut().find(|unit| unit.group == Some(S3))
+    {
+        unit.companions.push(token);
+    }
 }
 
 /// The plain keys that an S3 SDK reads, out of a secret that holds them; token, region and endpoint may be absent.
