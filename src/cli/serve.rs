@@ -86,6 +86,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("registering metrics")?);
     let readiness = Arc::new(Readiness::awaiting(&["policies", reload::CHECK, "shutdown"]));
     let admin_listener = listen(args.admin_listen).await?;
+    let admin_address = admin_listener.local_addr().context("reading the admin address listened on")?;
     tokio::spawn(admin::serve(
         admin_listener,
         Admin { readiness: Arc::clone(&readiness), metrics: Arc::clone(&metrics), clock: now },
@@ -98,7 +99,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let certificate = certificate(&args, address, &audience)?;
     audience.tell(certificate.validity());
     readiness.set("shutdown", Check::Passing);
-    info!(listen = %address, admin = %args.admin_listen, "serving");
+    info!(listen = %address, admin = %admin_address, "serving");
 
     let tls = tls::server_config(certificate).context("setting up TLS")?;
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
