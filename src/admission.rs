@@ -254,7 +254,7 @@ fn unreadable(error: &serde_json::Error) -> Unreadable {
 
 fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
     summary.policies = decision.policies.iter().map(|policy| policy.id.to_string()).collect();
-    summary.operations = decision.ops.len();
+    summary.operations = decision.patch.len();
     let steps = decision.report.steps().iter();
     summary.skipped = steps.filter(|step| step.outcome == StepOutcome::Skipped).count();
 }
@@ -273,7 +273,7 @@ fn refused(uid: &str, refusal: &Refusal, summary: Summary) -> Admitted {
 
 fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     let mut response = Response { uid, allowed: true, warnings: shorten(&decision.warnings), ..Response::default() };
-    let outcome = if decision.ops.is_empty() {
+    let outcome = if decision.patch.is_empty() {
         if decision.policies.is_empty() { Outcome::NoMatch } else { Outcome::Unchanged }
     } else {
         response.patch_type = Some("JSONPatch");
@@ -283,8 +283,8 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
         response.audit_annotations = audit(decision, &summary);
     }
     let mut body = encode(response);
-    if !decision.ops.is_empty() {
-        put_patch(&mut body, &serde_json::to_vec(&decision.ops).unwrap_or_default());
+    if !decision.patch.is_empty() {
+        put_patch(&mut body, decision.patch.to_json().as_bytes());
     }
     Admitted { body, outcome, summary }
 }

@@ -22,9 +22,6 @@ mod thresholds;
 
 use std::{borrow::Cow, sync::Arc};
 
-use json_patch::PatchOperation;
-use serde_json::Value;
-
 use crate::{
     patch::Patch,
     pod::PodView,
@@ -32,6 +29,7 @@ use crate::{
         Policy,
         set::Snapshot,
         template::{Facts, Labels, Template},
+        unit::Json,
     },
 };
 
@@ -58,7 +56,7 @@ pub struct Place<'r> {
 #[derive(Debug)]
 pub struct Decision<'p> {
     /// RFC 6902 operations against the pod as it arrived.
-    pub ops: Vec<PatchOperation>,
+    pub patch: Patch,
     /// What the client is told, one short line each.
     pub warnings: Vec<String>,
     /// What every modifier of every policy did.
@@ -78,7 +76,7 @@ struct Pass<'a, 'p> {
     controls: Controls<'a>,
     draft: Draft<'a>,
     patch: Patch,
-    annotations: Vec<(String, Value)>,
+    annotations: Vec<(String, Json<'static>)>,
     report: Report<'p>,
     security: PodSecurityLevel,
     /// The record of an earlier pass that the pod carries, as far as it can be read.
@@ -129,7 +127,7 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
     pass.run(&mut warnings)?;
     let Pass { patch, report, .. } = pass;
     warnings.extend(report.warnings());
-    Ok(Decision { ops: patch.into_ops(), warnings, report, policies, left_alone: None })
+    Ok(Decision { patch, warnings, report, policies, left_alone: None })
 }
 
 /// The policies that match the pod as it was before Stowage.
@@ -163,7 +161,7 @@ fn username<'a>(policy: &'a Policy, place: &Place<'a>, before: &'a Before<'a>) -
 impl Decision<'_> {
     fn nothing() -> Self {
         Decision {
-            ops: Vec::new(),
+            patch: Patch::default(),
             warnings: Vec::new(),
             report: Report::none(),
             policies: Vec::new(),

@@ -173,11 +173,11 @@ impl Printer {
             }
             (_, Err(_)) => {}
             (Output::Patch, Ok(decision)) => {
-                let ops = json!(target.prefixed(&decision.ops));
+                let ops = json!(target.prefixed(decision.patch.ops()));
                 self.items.push(ops);
             }
             (Output::Yaml | Output::Json, Ok(decision)) => {
-                let ops = target.prefixed(&decision.ops);
+                let ops = target.prefixed(decision.patch.ops());
                 json_patch::patch(&mut object, &ops).with_context(|| format!("{name}: applying the patch"))?;
                 self.items.push(object);
             }

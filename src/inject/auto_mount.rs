@@ -1,7 +1,5 @@
 //! MLRun's auto-mount: one storage for pods that carry none.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use super::{Pass, report::Refusal};
@@ -30,14 +28,14 @@ const AUTO_MOUNT_STEP: &str = "autoMount";
 /// What policies put into a pod that would otherwise look like storage by hand.
 #[derive(Default)]
 struct Ours<'o> {
-    sources: Vec<(&'o str, Cow<'o, Value>)>,
-    variables: Vec<(&'o str, Cow<'o, Value>)>,
+    sources: Vec<(&'o str, Value)>,
+    variables: Vec<(&'o str, Value)>,
 }
 
 impl<'o> Ours<'o> {
     fn add_variables(&mut self, units: &'o [EnvUnit], facts: &Facts<'o>) {
         let units = units.iter().filter(|unit| BY_HAND.contains(&unit.name.as_str()));
-        self.variables.extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?))));
+        self.variables.extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?.value()))));
     }
 }
 
@@ -144,7 +142,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             for unit in explicit.chain(auto).chain(stores) {
                 let volumes = unit.volumes.iter().filter(|volume| is_storage(&volume.kind));
                 let sources =
-                    volumes.filter_map(|volume| Some((volume.kind.as_str(), volume.source.resolve(&facts).ok()?)));
+                    volumes.filter_map(|volume| Some((volume.kind.as_str(), volume.source.resolve(&facts).ok()?.value())));
                 ours.sources.extend(sources);
                 ours.add_variables(&unit.env, &facts);
             }

@@ -6,7 +6,7 @@ use super::{preemption::Mode, report::Refusal};
 use crate::{
     pod::PodView,
     policy::{Policy, schema::nearest, spec::AutoMountType, template::Labels},
-    threshold::State,
+    threshold::{State, resolve::EXECUTING_KEY},
 };
 
 /// `"false"`: no injection; `"true"` is a label that selectors may ask for.
@@ -37,6 +37,8 @@ const WARNED: usize = 16;
 const LONGEST_KEY: usize = 80;
 /// Longest label value that the API server accepts, in bytes.
 const LABEL_VALUE: usize = 63;
+
+const TYPES: &str = "none, auto, v3io_credentials, v3io_fuse, pvc, s3, env, secret_env";
 
 const AUTO_MOUNT_TYPES: [AutoMountType; 8] = [
     AutoMountType::None,
@@ -115,9 +117,8 @@ impl<'a> Controls<'a> {
         reader.value(INJECT, !policies.is_empty(), "true, false", |text| {
             matches!(text, "true" | "false").then_some(())
         })?;
-        let types = AUTO_MOUNT_TYPES.map(auto_mount_word).join(", ");
         let asks = any(|policy| policy.auto_mount.is_some());
-        controls.auto_mount = reader.value(AUTO_MOUNT, asks, &types, |text| {
+        controls.auto_mount = reader.value(AUTO_MOUNT, asks, TYPES, |text| {
             AUTO_MOUNT_TYPES.into_iter().find(|kind| auto_mount_word(*kind) == text)
         })?;
         let asks = any(|policy| policy.preemption.is_some());
@@ -228,13 +229,12 @@ impl<'a> Reader<'_, 'a> {
     }
 
     fn unknown_keys(&mut self) {
-        let mut known: Vec<Cow<'_, str>> = KNOWN.iter().map(|key| Cow::Borrowed(*key)).collect();
-        known.extend(State::ALL.map(|state| Cow::Borrowed(state.pod_key())));
+        let known = || KNOWN.into_iter().chain(State::ALL.map(State::pod_key)).chain([EXECUTING_KEY]);
         let mut warned: Vec<String> = Vec::new();
         let mut check = |key: &str| {
-            if key.starts_with(PREFIX) && warned.len() < WARNED && !known.iter().any(|known| known == key) {
+            if key.starts_with(PREFIX) && warned.len() < WARNED && !known().any(|known| known == key) {
                 let key: String = key.chars().take(LONGEST_KEY).collect();
-                let hint = nearest(&key, known.iter().map(|known| &**known));
+                let hint = nearest(&key, known());
                 let hint = hint.map_or_else(String::new, |known| format!("; did you mean {known}?"));
                 let warning = format!("stowage: {key} is not known{hint}");
                 if !warned.contains(&warning) {

@@ -3,14 +3,19 @@
 //! Nothing is copied that is not added. Everything added or replaced remembers the step that did it, since "the first to
 //! set a thing wins" between policies, while `onConflict` is about what the pod itself brought.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
+use std::{
+    borrow::Cow,
+    cell::{LazyCell, OnceCell},
+    collections::HashMap,
+};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::equal::{same_env, same_env_from, same_source, same_source_values};
 use crate::{
     patch::Patch,
     pod::{ContainerView, MountView, PodView, Str, VolumeView, clean_path},
+    policy::unit::{Json, push_escaped},
 };
 
 /// Number of a step in the report.
@@ -40,7 +45,7 @@ pub(super) struct ContainerDraft<'a> {
     /// The container as it arrived.
     pub view: &'a ContainerView<'a>,
     env: Vec<Entry<'a>>,
-    env_from: Vec<Cow<'a, Value>>,
+    env_from: Vec<Json<'a>>,
     mounts: Vec<NewMount<'a>>,
     /// Variables and mount paths that are as a step wants them; they are its as if it had put them there, or a later
     /// policy would take over at a second pass what it lost at the first.
@@ -55,14 +60,14 @@ pub(super) struct ContainerDraft<'a> {
 struct NewVolume<'a> {
     name: Cow<'a, str>,
     kind: &'a str,
-    source: Cow<'a, Value>,
+    source: Json<'a>,
 }
 
 /// A variable that a policy adds, or puts in place of the pod's.
 #[derive(Debug)]
 struct Entry<'a> {
     name: &'a str,
-    value: Cow<'a, Value>,
+    value: Json<'a>,
     replaces: Option<usize>,
     by: StepId,
 }
@@ -141,13 +146,15 @@ impl<'a> Draft<'a> {
     /// A claim, secret or config map that is mounted already is reused under its name. Other sources are found under the
     /// wanted name or one of its suffixes; a name taken by something else gets the next suffix.
     #[must_use]
-    pub(super) fn slot(&self, wanted: &Cow<'a, str>, kind: &str, source: &Value) -> Slot<'a> {
+    pub(super) fn slot(&self, wanted: &Cow<'a, str>, kind: &str, source: &Json<'_>) -> Slot<'a> {
+        // Most pods have nothing of the kind, and then nobody need know what the text says.
+        let source = LazyCell::new(|| source.value());
         if matches!(kind, "persistentVolumeClaim" | "secret" | "configMap") {
-            let own = self.own_volumes().iter().find(|volume| is_same(volume, kind, source));
+            let own = self.own_volumes().iter().find(|volume| is_same(volume, kind, &source));
             if let Some(volume) = own {
                 return Slot { name: volume.name.0.clone(), there: true };
             }
-            let new = |volume: &&NewVolume<'_>| volume.kind == kind && same_source_values(kind, &volume.source, source);
+            let new = |volume: &&NewVolume<'_>| volume.kind == kind && same_source_values(kind, &volume.source.value(), &source);
             if let Some(volume) = self.volumes.iter().find(new) {
                 return Slot { name: volume.name.clone(), there: true };
             }
@@ -156,7 +163,7 @@ impl<'a> Draft<'a> {
             let name = if suffix == 1 { wanted.clone() } else { Cow::Owned(suffixed(wanted, suffix)) };
             match self.volume_named(&name) {
                 None => return Slot { name, there: false },
-                Some(found) if found.is(kind, source) => return Slot { name, there: true },
+                Some(found) if found.is(kind, &source) => return Slot { name, there: true },
                 Some(_) => {}
             }
         }
@@ -164,7 +171,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Adds a volume under a name that is free.
-    pub(super) fn add_volume(&mut self, name: Cow<'a, str>, kind: &'a str, source: Cow<'a, Value>) {
+    pub(super) fn add_volume(&mut self, name: Cow<'a, str>, kind: &'a str, source: Json<'a>) {
         self.volumes.push(NewVolume { name, kind, source });
     }
 
@@ -172,13 +179,15 @@ impl<'a> Draft<'a> {
     pub(super) fn write(&mut self, patch: &mut Patch) {
         let spec = self.pod.spec.as_ref();
         let volumes = std::mem::take(&mut self.volumes).into_iter().map(|volume| {
-            let mut value = json!({"name": volume.name});
-            if let Some(map) = value.as_object_mut() {
-                map.insert(volume.kind.to_owned(), volume.source.into_owned());
+            let mut json = String::with_capacity(64 + volume.source.as_str().len());
+            for part in ["{\"name\":\"", &*volume.name, "\",\"", volume.kind, "\":", volume.source.as_str(), "}"] {
+                // Names and kinds are checked: nothing in them needs an escape.
+                json.push_str(part);
             }
-            value
+            Json::text(json.into())
         });
-        patch.append(&["spec", "volumes"], spec.is_some_and(|spec| spec.volumes.is_some()), volumes.collect());
+        let volumes: Vec<Json<'_>> = volumes.collect();
+        patch.append(&["spec", "volumes"], spec.is_some_and(|spec| spec.volumes.is_some()), &volumes);
         for container in std::mem::take(&mut self.containers) {
             container.write(patch);
         }
@@ -200,15 +209,15 @@ enum Found<'d> {
 }
 
 impl Found<'_> {
-    fn is(&self, kind: &str, source: &Value) -> bool {
+    fn is(&self, kind: &str, source: &LazyCell<Value, impl FnOnce() -> Value>) -> bool {
         match self {
             Self::Own(volume) => is_same(volume, kind, source),
-            Self::New(volume) => volume.kind == kind && same_source_values(kind, &volume.source, source),
+            Self::New(volume) => volume.kind == kind && same_source_values(kind, &volume.source.value(), source),
         }
     }
 }
 
-fn is_same(volume: &VolumeView<'_>, kind: &str, source: &Value) -> bool {
+fn is_same(volume: &VolumeView<'_>, kind: &str, source: &LazyCell<Value, impl FnOnce() -> Value>) -> bool {
     volume.source.as_ref().is_some_and(|(own, raw)| own.as_str() == kind && same_source(kind, raw, source))
 }
 
@@ -223,13 +232,15 @@ fn suffixed(name: &str, suffix: u32) -> String {
 impl<'a> ContainerDraft<'a> {
     /// What stands where the variable `name` would be; of the pod's duplicates the last counts, as for the kubelet.
     #[must_use]
-    pub(super) fn env_there(&self, name: &str, ours: &Value) -> There {
+    pub(super) fn env_there(&self, name: &str, ours: Option<&Json<'_>>) -> There {
         if let Some(entry) = self.env.iter().find(|entry| entry.name == name) {
-            return if *entry.value == *ours { There::Same } else { There::OfStep(entry.by) };
+            return if Some(&entry.value) == ours { There::Same } else { There::OfStep(entry.by) };
         }
         let own = self.view.env.as_deref().unwrap_or_default();
         let place = own.iter().rposition(|env| env.name.as_ref().is_some_and(|own| own.as_str() == name));
-        if place.and_then(|place| own.get(place)).is_some_and(|env| same_env(env, ours)) {
+        let env = place.and_then(|place| own.get(place));
+        // Without a wish of ours an empty one is as good as none.
+        if env.is_some_and(|env| same_env(env, &ours.map_or(Value::Null, Json::value))) {
             return There::Same;
         }
         match (self.held_env.iter().find(|(held, _)| *held == name), place) {
@@ -255,16 +266,17 @@ impl<'a> ContainerDraft<'a> {
     }
 
     /// Adds a variable, or puts it in place of the pod's at `replaces`.
-    pub(super) fn put_env(&mut self, name: &'a str, value: Cow<'a, Value>, replaces: Option<usize>, by: StepId) {
+    pub(super) fn put_env(&mut self, name: &'a str, value: Json<'a>, replaces: Option<usize>, by: StepId) {
         self.env.push(Entry { name, value, replaces, by });
     }
 
     /// Adds a secret or config map as environment; false where it is there already.
-    pub(super) fn put_env_from(&mut self, ours: Cow<'a, Value>) -> bool {
+    pub(super) fn put_env_from(&mut self, ours: Json<'a>) -> bool {
+        let value = ours.value();
         let own = self.view.env_from.as_deref().unwrap_or_default();
         let parsed = own.iter().filter_map(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-        let there = self.env_from.iter().any(|other| same_env_from(other, &ours));
-        if there || parsed.into_iter().any(|other| same_env_from(&other, &ours)) {
+        let there = self.env_from.iter().any(|other| same_env_from(&other.value(), &value));
+        if there || parsed.into_iter().any(|other| same_env_from(&other, &value)) {
             return false;
         }
         self.env_from.push(ours);
@@ -310,9 +322,9 @@ impl<'a> ContainerDraft<'a> {
         for entry in self.env {
             match entry.replaces {
                 Some(place) => {
-                    patch.replace(&[at[0], at[1], at[2], "env", &place.to_string()], entry.value.into_owned())
+                    patch.replace(&[at[0], at[1], at[2], "env", &place.to_string()], &entry.value)
                 }
-                None => added.push(entry.value.into_owned()),
+                None => added.push(entry.value),
             }
         }
         // From the end, so that the places stay right; duplicates are taken out once.
@@ -322,18 +334,17 @@ impl<'a> ContainerDraft<'a> {
         for place in removed.into_iter().rev() {
             patch.remove(&[at[0], at[1], at[2], "env", &place.to_string()]);
         }
-        patch.append(&list("env"), self.view.env.is_some(), added);
-        let env_from = self.env_from.into_iter().map(Cow::into_owned).collect();
-        patch.append(&list("envFrom"), self.view.env_from.is_some(), env_from);
+        patch.append(&list("env"), self.view.env.is_some(), &added);
+        patch.append(&list("envFrom"), self.view.env_from.is_some(), &self.env_from);
         let mut added = Vec::new();
         for mount in self.mounts {
             let value = mount.to_json();
             match mount.replaces {
-                Some(place) => patch.replace(&[at[0], at[1], at[2], "volumeMounts", &place.to_string()], value),
+                Some(place) => patch.replace(&[at[0], at[1], at[2], "volumeMounts", &place.to_string()], &value),
                 None => added.push(value),
             }
         }
-        patch.append(&list("volumeMounts"), self.view.volume_mounts.is_some(), added);
+        patch.append(&list("volumeMounts"), self.view.volume_mounts.is_some(), &added);
     }
 }
 
@@ -353,19 +364,24 @@ impl NewMount<'_> {
             && (if propagation == "None" { "" } else { &propagation }) == self.propagation.unwrap_or_default()
     }
 
-    fn to_json(&self) -> Value {
-        let mut value = json!({"name": self.volume, "mountPath": self.path});
-        if let Some(map) = value.as_object_mut() {
-            if let Some(sub_path) = self.sub_path.as_ref().filter(|path| !path.is_empty()) {
-                map.insert("subPath".into(), json!(sub_path));
-            }
-            if self.read_only {
-                map.insert("readOnly".into(), json!(true));
-            }
-            if let Some(propagation) = self.propagation {
-                map.insert("mountPropagation".into(), json!(propagation));
-            }
+    fn to_json(&self) -> Json<'static> {
+        let mut json = String::with_capacity(96);
+        let mut member = |name: &str, value: &str| {
+            json.push_str(if json.is_empty() { "{\"" } else { ",\"" });
+            json.push_str(name);
+            json.push_str("\":\"");
+            push_escaped(&mut json, value);
+            json.push('"');
+        };
+        member("name", &self.volume);
+        member("mountPath", &self.path);
+        if let Some(sub_path) = self.sub_path.as_ref().filter(|path| !path.is_empty()) {
+            member("subPath", sub_path);
         }
-        value
+        if let Some(propagation) = self.propagation {
+            member("mountPropagation", propagation);
+        }
+        json.push_str(if self.read_only { ",\"readOnly\":true}" } else { "}" });
+        Json::text(json.into())
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     policy::{
         Policy,
         spec::{ImagePullPolicy, OnConflict},
+        unit::Json,
     },
 };
 
@@ -220,7 +221,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     None => {}
                 }
                 let index = container.index.to_string();
-                self.patch.set(&["spec", container.list, &index, "imagePullPolicy"], wanted.into());
+                self.patch.set(&["spec", container.list, &index, "imagePullPolicy"], &Json::string(wanted));
                 self.report.came_of(step, Outcome::Applied);
             }
         }
@@ -253,6 +254,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     }
 
     fn security_context(&mut self) {
+        let with = |policy: &&Policy| {
+            policy.defaults.as_ref().is_some_and(|defaults| defaults.security_context.is_some())
+        };
+        if !self.policies.iter().any(|policy| with(policy)) {
+            return;
+        }
         let spec = self.draft.pod.spec.as_ref();
         let mut own = parse(spec.and_then(|spec| spec.security_context));
         let os = spec.and_then(|spec| spec.os.as_ref()).and_then(|os| os.name.as_ref()).map(Str::as_str);
@@ -273,6 +280,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     }
 
     fn image_pull_secrets(&mut self) {
+        let with = |policy: &&Policy| {
+            policy.defaults.as_ref().is_some_and(|defaults| !defaults.image_pull_secrets.is_empty())
+        };
+        if !self.policies.iter().any(|policy| with(policy)) {
+            return;
+        }
         let own = parse(self.draft.pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets));
         let mut given = false;
         for policy in self.policies {

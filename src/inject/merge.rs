@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 use super::{
     Pass,
     draft::{NewMount, StepId, There},
@@ -14,11 +12,11 @@ use crate::policy::{
     Policy,
     spec::OnConflict,
     template::{Facts, Unresolved},
-    unit::{EnvUnit, Fragment, MountUnit, Unit, VolumeUnit},
+    unit::{EnvUnit, Fragment, Json, MountUnit, Unit, VolumeUnit},
 };
 
 /// Variables of a unit, resolved.
-type Vars<'a> = Vec<(&'a EnvUnit, Cow<'a, Value>)>;
+type Vars<'a> = Vec<(&'a EnvUnit, Json<'a>)>;
 
 /// What becomes of a group of variables in one container.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,7 +87,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     fn free_for(
         &mut self,
         policy: &Policy,
-        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
+        vars: &[(&'a EnvUnit, Json<'a>)],
         targets: Vec<usize>,
         step: StepId,
     ) -> Result<Vec<usize>, Refusal> {
@@ -222,7 +220,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     pub(super) fn merge_env(
         &mut self,
         policy: &Policy,
-        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
+        vars: &[(&'a EnvUnit, Json<'a>)],
         container: usize,
         step: StepId,
     ) -> Result<(), Refusal> {
@@ -247,7 +245,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     changed |= draft.remove_env(companion, step);
                 }
             }
-            match draft.env_there(&unit.name, value) {
+            match draft.env_there(&unit.name, Some(value)) {
                 There::Same => draft.hold_env(&unit.name, step),
                 There::OfThePod(place) => draft.put_env(&unit.name, value.clone(), Some(place), step),
                 There::Nothing | There::OfStep(_) => draft.put_env(&unit.name, value.clone(), None, step),
@@ -262,7 +260,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     fn fate(
         &mut self,
         policy: &Policy,
-        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
+        vars: &[(&'a EnvUnit, Json<'a>)],
         unit: &EnvUnit,
         container: usize,
         step: StepId,
@@ -274,11 +272,11 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         };
         let own = || vars.iter().filter(|(other, _)| belongs(other));
         let members: Vec<(&str, There)> =
-            own().map(|(other, value)| (other.name.as_str(), draft.env_there(&other.name, value))).collect();
+            own().map(|(other, value)| (other.name.as_str(), draft.env_there(&other.name, Some(value)))).collect();
         // An empty one is as good as none.
         let companions: Vec<(&str, There)> = own()
             .flat_map(|(other, _)| &other.companions)
-            .map(|name| (name.as_str(), draft.env_there(name, &Value::Null)))
+            .map(|name| (name.as_str(), draft.env_there(name, None)))
             .filter(|(_, there)| matches!(there, There::OfThePod(_)))
             .collect();
         let by_step = members.iter().find_map(|(name, there)| match there {

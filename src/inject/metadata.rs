@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::{
     Pass,
     controls::{INJECT, INJECTED},
@@ -12,7 +10,7 @@ use super::{
 };
 use crate::{
     pod::{PodView, text},
-    policy::{Policy, spec::OnConflict, template::Labels},
+    policy::{Policy, spec::OnConflict, template::Labels, unit::Json},
 };
 
 /// What the API server allows the annotations of an object to weigh (`apimachinery/pkg/api/validation`), in bytes.
@@ -29,7 +27,7 @@ enum Fate {
 #[derive(Default)]
 struct Wanted<'p> {
     /// What is to be set.
-    set: Vec<(String, Value)>,
+    set: Vec<(String, Json<'static>)>,
     /// Keys that are as a policy wants them, set now or there already: they are that policy's.
     held: Vec<(&'p str, &'p str)>,
 }
@@ -38,7 +36,7 @@ impl<'p> Wanted<'p> {
     fn add(&mut self, key: &'p str, value: &'p str, fate: Fate) {
         match fate {
             Fate::Set => {
-                self.set.push((key.to_owned(), value.into()));
+                self.set.push((key.to_owned(), Json::string(value)));
                 self.held.push((key, value));
             }
             Fate::Present => self.held.push((key, value)),
@@ -80,7 +78,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         if !labels.set.is_empty() {
             self.ensure_metadata();
         }
-        self.patch.merge(&["metadata", "labels"], there, labels.set);
+        self.patch.merge(&["metadata", "labels"], there, &labels.set);
         self.annotations.extend(annotations.set);
         Ok(())
     }
@@ -125,7 +123,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     /// A pod template may have no metadata at all.
     fn ensure_metadata(&mut self) {
         if self.draft.pod.metadata.is_none() && !std::mem::replace(&mut self.metadata_made, true) {
-            self.patch.set(&["metadata"], Value::Object(serde_json::Map::new()));
+            self.patch.set(&["metadata"], &Json::text("{}".into()));
         }
     }
 
@@ -136,7 +134,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         if !annotations.is_empty() {
             self.ensure_metadata();
         }
-        self.patch.merge(&["metadata", "annotations"], there, annotations);
+        self.patch.merge(&["metadata", "annotations"], there, &annotations);
     }
 
     /// Adds the marker where there is something new to record.
@@ -154,12 +152,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             return;
         }
         let text = marker.to_text();
-        let ours = self.annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len));
+        let ours = self.annotations.iter().map(|(key, value)| key.len() + value.as_str().len());
         if weight(pod) + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
             warnings.push(format!("stowage: {INJECTED} is left out: the pod's annotations would pass 256 KiB"));
             return;
         }
-        self.annotations.push((INJECTED.to_owned(), text.into()));
+        self.annotations.push((INJECTED.to_owned(), Json::string(&text)));
     }
 }
 

@@ -1,7 +1,5 @@
 //! Polyaxon's catalogue: what a run reads, where it writes, and the variables that say so.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,7 +13,7 @@ use crate::policy::{
     Catalogue, Entry, Policy,
     compile::catalogue::{check_bucket, word},
     spec::Store,
-    unit::EnvUnit,
+    unit::{EnvUnit, Json},
 };
 
 /// What the entries came to.
@@ -110,7 +108,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let step = self.report.begin(policy, entry.path.as_str());
         let facts = self.facts(policy);
         let location = match entry.location.resolve(&facts) {
-            Ok(location) => location.as_str().unwrap_or_default().to_owned(),
+            Ok(location) => location.value().as_str().unwrap_or_default().to_owned(),
             Err(why) => {
                 self.report.warn(step, format!("left out: {why}"));
                 return Ok(None);
@@ -165,7 +163,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     fn store_secret(
         &mut self,
         policy: &'p Policy,
-        vars: &[(&'a EnvUnit, Cow<'a, Value>)],
+        vars: &[(&'a EnvUnit, Json<'a>)],
         targets: &[usize],
         step: StepId,
     ) -> Result<bool, Refusal> {
@@ -174,11 +172,11 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         for container in targets {
             self.merge_env(policy, std::slice::from_ref(own), *container, step)?;
             let Some(draft) = self.draft.containers.get(*container) else { continue };
-            let is_there = draft.env_there(&own.0.name, &own.1) == There::Same;
+            let is_there = draft.env_there(&own.0.name, Some(&own.1)) == There::Same;
             carried |= is_there;
             let is_free = alias
                 .iter()
-                .all(|(unit, value)| matches!(draft.env_there(&unit.name, value), There::Nothing | There::Same));
+                .all(|(unit, value)| matches!(draft.env_there(&unit.name, Some(value)), There::Nothing | There::Same));
             if is_there && is_free {
                 self.merge_env(policy, alias, *container, step)?;
             }
@@ -198,7 +196,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         self.say_untouched(&targets, step);
         for (name, text) in vars {
             let unit = path_variable(name);
-            let value: Cow<'_, Value> = Cow::Owned(json!({"name": name, "value": text}));
+            let value = Json::of(&json!({"name": name, "value": text}));
             for container in &targets {
                 self.merge_env(policy, &[(unit, value.clone())], *container, step)?;
             }

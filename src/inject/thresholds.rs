@@ -14,6 +14,7 @@ use super::{
 use crate::{
     duration,
     pod::{Str, text},
+    policy::unit::Json,
     threshold::{State, mlrun::run_words},
 };
 
@@ -50,7 +51,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     return;
                 }
                 let json = serde_json::to_string(&run.words).unwrap_or_default();
-                self.annotations.push((STATE_THRESHOLDS.to_owned(), Value::String(json)));
+                self.annotations.push((STATE_THRESHOLDS.to_owned(), Json::string(&json)));
                 self.report.came_of(step, Outcome::Applied);
             }
             Err(error) => self.report.warn(step, error.to_string()),

@@ -73,11 +73,24 @@ pub struct EnvUnit {
     pub companions: Vec<String>,
 }
 
-/// A piece of JSON with places that templates fill.
+/// A piece of JSON with places that templates fill, kept as text: most pods take it as it is.
 #[derive(Clone, Debug)]
 pub struct Fragment {
     value: Value,
     holes: Vec<Hole>,
+    segments: Vec<Segment>,
+}
+
+/// JSON as text, ready to be put into a patch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Json<'a>(Cow<'a, str>);
+
+/// A stretch of a fragment's text.
+#[derive(Clone, Debug)]
+enum Segment {
+    Text(String),
+    /// The hole of this number.
+    Hole(usize),
 }
 
 /// A string within a [`Fragment`].
@@ -96,8 +109,9 @@ pub struct Hole {
 impl Fragment {
     /// JSON without holes.
     #[must_use]
-    pub const fn fixed(value: Value) -> Self {
-        Self { value, holes: Vec::new() }
+    pub fn fixed(value: Value) -> Self {
+        let segments = vec![Segment::Text(value.to_string())];
+        Self { value, holes: Vec::new(), segments }
     }
 
     /// Puts a template at `pointer`, which must be there; at once where it has no placeholders.
@@ -113,6 +127,7 @@ impl Fragment {
             (Some(text), Some(at)) => *at = Value::String(format!("{}{text}{}", hole.before, hole.after)),
             _ => self.holes.push(hole),
         }
+        self.segments = segments(&self.value, &self.holes);
         self
     }
 
@@ -121,19 +136,102 @@ impl Fragment {
     /// # Errors
     ///
     /// Where a template does not resolve.
-    pub fn resolve<'a>(&'a self, facts: &Facts<'a>) -> Result<Cow<'a, Value>, Unresolved> {
-        if self.holes.is_empty() {
-            return Ok(Cow::Borrowed(&self.value));
+    pub fn resolve<'a>(&'a self, facts: &Facts<'a>) -> Result<Json<'a>, Unresolved> {
+        if let [Segment::Text(text)] = self.segments.as_slice() {
+            return Ok(Json(Cow::Borrowed(text)));
         }
-        let mut value = self.value.clone();
-        for hole in &self.holes {
-            let text = hole.template.resolve(facts)?;
-            if let Some(at) = value.pointer_mut(&hole.pointer) {
-                *at = Value::String(format!("{}{text}{}", hole.before, hole.after));
+        let mut json = String::with_capacity(256);
+        for segment in &self.segments {
+            match segment {
+                Segment::Text(text) => json.push_str(text),
+                Segment::Hole(number) => {
+                    let Some(hole) = self.holes.get(*number) else { continue };
+                    let text = hole.template.resolve(facts)?;
+                    json.push('"');
+                    for part in [&hole.before, &*text, &hole.after] {
+                        push_escaped(&mut json, part);
+                    }
+                    json.push('"');
+                }
             }
         }
-        Ok(Cow::Owned(value))
+        Ok(Json(Cow::Owned(json)))
     }
+}
+
+impl<'a> Json<'a> {
+    /// The text of `value`.
+    #[must_use]
+    pub fn of(value: &Value) -> Self {
+        Self(Cow::Owned(value.to_string()))
+    }
+
+    /// Text that is JSON already.
+    #[must_use]
+    pub const fn text(text: Cow<'a, str>) -> Self {
+        Self(text)
+    }
+
+    /// A JSON string.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        let mut json = String::with_capacity(text.len() + 2);
+        json.push('"');
+        push_escaped(&mut json, text);
+        json.push('"');
+        Self(Cow::Owned(json))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the text says, for comparisons.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+/// Appends `text` as the inside of a JSON string.
+pub fn push_escaped(json: &mut String, text: &str) {
+    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        let quoted = Value::from(text).to_string();
+        json.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+    } else {
+        json.push_str(text);
+    }
+}
+
+/// The text of `value` cut at its holes: every hole is written as a string that nothing else can be, and found again.
+fn segments(value: &Value, holes: &[Hole]) -> Vec<Segment> {
+    let mut marked = value.clone();
+    let mark = |number: usize| format!("\u{1}{number}\u{1}");
+    for (number, hole) in holes.iter().enumerate() {
+        if let Some(at) = marked.pointer_mut(&hole.pointer) {
+            *at = Value::String(mark(number));
+        }
+    }
+    let mut segments = Vec::new();
+    let text = marked.to_string();
+    let mut rest = text.as_str();
+    while let Some((number, at, found)) = holes
+        .iter()
+        .enumerate()
+        .filter_map(|(number, _)| {
+            let found = Value::String(mark(number)).to_string();
+            rest.find(&found).map(|at| (number, at, found.len()))
+        })
+        .min_by_key(|(_, at, _)| *at)
+    {
+        segments.push(Segment::Text(rest.get(..at).unwrap_or_default().to_owned()));
+        segments.push(Segment::Hole(number));
+        rest = rest.get(at + found..).unwrap_or_default();
+    }
+    segments.push(Segment::Text(rest.to_owned()));
+    segments
 }
 
 impl EnvUnit {
@@ -181,5 +279,42 @@ impl MountUnit {
             read_only: false,
             propagation: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::template::{Kind, Labels};
+
+    #[derive(Debug)]
+    struct None;
+
+    impl Labels for None {
+        fn label(&self, _: &str) -> Option<&str> {
+            Option::None
+        }
+
+        fn each<'s>(&'s self, _: &mut dyn FnMut(&'s str, &'s str)) {}
+    }
+
+    #[test]
+    fn fills_holes_and_escapes_what_stands_around_them() {
+        let labels = None;
+        let facts = Facts { namespace: "ns", service_account: "sa", username: Some("u"), labels: &labels };
+        let template = |text| Template::parse(text, Kind::Secret).unwrap();
+        let fragment = Fragment::fixed(json!({"a": "", "b": {"c": ""}, "d": "say \"x\"", "e": ""}))
+            .with("/a", template("x-{username}"))
+            .with("/e", template("fixed"))
+            .with_hole(Hole {
+                pointer: "/b/c".into(),
+                before: "[{\"name\": \"".into(),
+                template: template("{namespace}"),
+                after: "\"}]\n".into(),
+            });
+        let json = fragment.resolve(&facts).unwrap();
+        let wanted = json!({"a": "x-u", "b": {"c": "[{\"name\": \"ns\"}]\n"}, "d": "say \"x\"", "e": "fixed"});
+        assert_eq!(json.value(), wanted);
+        assert_eq!(json.as_str(), wanted.to_string());
     }
 }

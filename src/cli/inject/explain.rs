@@ -14,7 +14,7 @@ pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>) -> Str
     if let Some(why) = decision.left_alone {
         return format!("{name}: left alone: {why}\n\n");
     }
-    let count = decision.ops.len();
+    let count = decision.patch.len();
     let operations = if count == 1 { "operation" } else { "operations" };
     let mut text = format!("{name}: {count} {operations}\n");
     let mut rows = vec![["POLICY", "MODIFIER", "OUTCOME", "WHY"].map(str::to_owned).to_vec()];

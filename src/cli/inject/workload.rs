@@ -59,8 +59,7 @@ impl Target {
     }
 
     /// Operations on the pod, as operations on the object.
-    pub(super) fn prefixed(&self, ops: &[PatchOperation]) -> Vec<PatchOperation> {
-        let mut ops = ops.to_vec();
+    pub(super) fn prefixed(&self, mut ops: Vec<PatchOperation>) -> Vec<PatchOperation> {
         if !self.pointer.is_empty() {
             for op in &mut ops {
                 let path = match op {

@@ -63,10 +63,10 @@ impl Ops {
             self.remove(at.with_trailing_token(key));
         }
         for (key, value) in after {
-            let at = at.with_trailing_token(key);
             match before.get(key) {
-                Some(old) => self.values(at, old, value),
-                None => self.add(at, value.clone()),
+                Some(old) if old == value => {}
+                Some(old) => self.values(at.with_trailing_token(key), old, value),
+                None => self.add(at.with_trailing_token(key), value.clone()),
             }
         }
     }
@@ -78,7 +78,8 @@ impl Ops {
         let mut rest = after;
         for (index, old) in before.iter().enumerate() {
             match rest.split_first() {
-                Some((new, tail)) if old == new || is_same_term(old, new) => {
+                Some((new, tail)) if old == new => rest = tail,
+                Some((new, tail)) if is_same_term(old, new) => {
                     self.values(at.with_trailing_token(index), old, new);
                     rest = tail;
                 }
