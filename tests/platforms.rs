@@ -45,7 +45,9 @@ fn has_what_its_owner_has(run: &Admission, container: &str) {
     assert_eq!(run.env(container)[..4], V3IO);
     assert_eq!(run.variable(container, "V3IO_USERNAME"), "ann");
     assert_eq!(run.variable(container, "V3IO_ACCESS_KEY")["secretKeyRef"]["name"], "v3io-ann");
-    assert!(run.mounts(container).ends_with(&["/v3io", "/User"]), "{:?}", run.mounts(container));
+    for path in ["/v3io", "/User"] {
+        assert!(run.mounts(container).contains(&path), "{path}");
+    }
     assert_eq!(run.volume("v3io")["flexVolume"]["driver"], "v3io/fuse");
 }
 
