@@ -107,7 +107,7 @@ impl Admission {
     /// A variable of a container: its text, or where it comes from.
     pub(crate) fn variable(&self, container: &str, name: &str) -> &Value {
         let variable = named(&self.container(container)["env"], name);
-        variable.get("value").unwrap_or(&variable["valueFrom"])
+        variable.get("value").unwrap_or_else(|| &variable["valueFrom"])
     }
 
     /// Paths that a container has mounted.
