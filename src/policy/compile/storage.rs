@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{KeyToPath, Volume};
 use serde_json::{Map, Value, json};
 
 use super::Checker;
+use crate::inject::placement::quantity::Quantity;
 use crate::policy::{
     document::{field, item},
     names,
@@ -294,6 +295,7 @@ impl Checker<'_> {
             self.error(&source_at, error.to_string());
             return None;
         }
+        self.quantities(content, &field(&source_at, kind));
         let mut source = Fragment::fixed(content.clone());
         for (kind, key) in [(Kind::Claim, "claimName"), (Kind::Secret, "secretName")] {
             if let Some(text) = content.get(key).and_then(Value::as_str) {
@@ -303,6 +305,25 @@ impl Checker<'_> {
             }
         }
         Some(one_volume(VolumeUnit { name: name?, kind: kind.clone(), source, mounts: vec![mount?] }))
+    }
+
+    /// Quantities of a volume source. The schema takes any text for one, and the API server refuses the pod.
+    fn quantities(&mut self, content: &Value, at: &str) {
+        let mut check = |value: &Value, at: String| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if let Err(error) = text.parse::<Quantity>() {
+                self.error(&at, format!("{text:?} {error}"));
+            }
+        };
+        if let Some(size) = content.get("sizeLimit") {
+            check(size, field(at, "sizeLimit"));
+        }
+        for list in ["requests", "limits"] {
+            let amounts = content.pointer(&format!("/volumeClaimTemplate/spec/resources/{list}"));
+            for (name, amount) in amounts.and_then(Value::as_object).into_iter().flatten() {
+                check(amount, field(&format!("{at}.volumeClaimTemplate.spec.resources.{list}"), name));
+            }
+        }
     }
 
     fn env_modifier(&mut self, modifier: &EnvModifier, at: &str) -> Option<Unit> {

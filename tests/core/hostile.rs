@@ -1,0 +1,217 @@
+//! Pods made to be slow: about a megabyte each, with thousands of whatever there can be thousands of.
+//!
+//! The bound is far above what a linear walk takes and far below what a quadratic one would, so that a busy machine does
+//! not fail it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{once, policies, policy, review};
+
+const BOUND: Duration = Duration::from_secs(3);
+
+fn everything(conflict: &str) -> String {
+    policy(
+        "p",
+        &format!(
+            "  onConflict: {conflict}
+  v3io: {{username: u, accessKeySecret: {{name: s}}}}
+  storage:
+  - v3io: {{}}
+  - v3ioFuse: {{}}
+  - pvc: {{claimName: c, volumeName: data}}
+  - volume: {{name: data, source: {{emptyDir: {{medium: Memory}}}}, mountPath: /m}}
+  - s3: {{secretName: s}}
+  - gcs: {{secretName: g}}
+  autoMount: {{type: v3io_fuse}}
+  persistence: {{data: {{d: {{mountPath: /d, existingClaim: e}}, s: {{store: s3, bucket: \"s3://b\", secret: s, secretKey: k.json}}}}}}
+  env: [{{name: A, value: b}}]
+  envFrom: [{{secretRef: {{name: e}}}}]
+  labels: {{l: v}}
+  annotations: {{a: v}}
+  nodeSelector: {{n: v}}
+  tolerations: [{{key: t, operator: Exists}}]
+  preemption: {{nodeSelector: {{spot: \"1\"}}, tolerations: [{{key: spot, value: \"1\"}}]}}
+  imagePullPolicy: Always
+  defaults: {{resources: {{requests: {{cpu: 1}}}}, securityContext: {{fsGroup: 1}}}}
+  stateThresholds: {{running: 1h}}"
+        ),
+    )
+}
+
+fn many(count: usize, make: impl Fn(usize) -> Value) -> Value {
+    (0..count).map(make).collect()
+}
+
+fn with(spec: Value, metadata: Value) -> Value {
+    let mut pod = json!({"metadata": metadata, "spec": {"containers": [{"name": "main"}]}});
+    pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    pod
+}
+
+fn pods() -> Vec<(&'static str, Value)> {
+    let container = |n: usize, fields: Value| {
+        let mut container = json!({"name": format!("c{n}")});
+        container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        container
+    };
+    let keys = |count: usize, prefix: &str| -> Value {
+        Value::Object((0..count).map(|n| (format!("{prefix}{n}"), json!("v"))).collect())
+    };
+    let exclude: Vec<String> = (0..100_000).map(|n| format!("x{n}")).collect();
+    let forged: Value = keys(15_000, "label");
+    vec![
+        (
+            "volumes with the names of suffixes",
+            with(json!({"volumes": many(12_000, |n| json!({"name": format!("data-{n}"), "emptyDir": {}}))}), json!({})),
+        ),
+        (
+            "claims",
+            with(
+                json!({"volumes": many(12_000, |n| json!({"name": format!("v{n}"), "persistentVolumeClaim": {"claimName": format!("x{n}")}}))}),
+                json!({}),
+            ),
+        ),
+        (
+            "volumes of one name",
+            with(json!({"volumes": many(12_000, |_| json!({"name": "data", "emptyDir": {}}))}), json!({})),
+        ),
+        ("containers", with(json!({"containers": many(8_000, |n| container(n, json!({})))}), json!({}))),
+        (
+            "containers in conflict",
+            with(
+                json!({"containers": many(6_000, |n| container(n, json!({"env": [{"name": "V3IO_API", "value": "x"}, {"name": "A"}], "volumeMounts": [{"name": "x", "mountPath": "/d"}]})))}),
+                json!({}),
+            ),
+        ),
+        (
+            "containers that are excluded",
+            with(
+                json!({"containers": many(10_000, |n| container(n, json!({})))}),
+                json!({"annotations": {"stowage.dev/exclude-containers": exclude.join(",")}}),
+            ),
+        ),
+        (
+            "variables of our names",
+            with(
+                json!({"containers": [container(0, json!({"env": many(20_000, |_| json!({"name": "AWS_SESSION_TOKEN", "value": "x"}))}))]}),
+                json!({}),
+            ),
+        ),
+        (
+            "variables",
+            with(
+                json!({"containers": [container(0, json!({"env": many(20_000, |n| json!({"name": format!("V{n}"), "value": "x"}))}))]}),
+                json!({}),
+            ),
+        ),
+        (
+            "mounts",
+            with(
+                json!({"containers": [container(0, json!({"volumeMounts": many(15_000, |n| json!({"name": "v", "mountPath": format!("/x/{n}/../y/")}))}))]}),
+                json!({}),
+            ),
+        ),
+        (
+            "envFrom",
+            with(
+                json!({"containers": [container(0, json!({"envFrom": many(15_000, |n| json!({"secretRef": {"name": format!("s{n}")}}))}))]}),
+                json!({}),
+            ),
+        ),
+        (
+            "unknown keys",
+            with(
+                json!({}),
+                json!({"annotations": keys(30_000, "stowage.dev/x"), "labels": keys(10_000, "stowage.dev/y")}),
+            ),
+        ),
+        (
+            "a long unknown key",
+            with(json!({}), json!({"annotations": {format!("stowage.dev/{}", "auto-mount".repeat(80_000)): "x"}})),
+        ),
+        (
+            "labels and a forged marker",
+            with(
+                json!({}),
+                json!({"labels": keys(30_000, "label"), "annotations": {"stowage.dev/injected": json!({"policies": [], "labels": forged}).to_string()}}),
+            ),
+        ),
+        (
+            "a long list in a label",
+            with(json!({}), json!({"labels": {"stowage.dev/exclude-containers": "a_".repeat(400_000)}})),
+        ),
+        (
+            "tolerations",
+            with(
+                json!({"tolerations": many(12_000, |n| json!({"key": format!("k{}", n % 7), "value": "1"}))}),
+                json!({}),
+            ),
+        ),
+        (
+            "wishes in one term",
+            with(
+                json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": many(8_000, |n| {
+                    json!({"key": if n % 2 == 0 { "spot".to_owned() } else { format!("k{n}") }, "operator": "In", "values": ["1"]})
+                })}]}}}}),
+                json!({}),
+            ),
+        ),
+        (
+            "terms",
+            with(
+                json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": many(8_000, |n| json!({"matchExpressions": [{"key": if n % 2 == 0 { "spot" } else { "k" }, "operator": "In", "values": ["1"]}]}))}}}}),
+                json!({}),
+            ),
+        ),
+        ("annotations", with(json!({}), json!({"annotations": keys(40_000, "k")}))),
+        ("a deep value", {
+            let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+            json!({"deep": deep, "metadata": {}, "spec": {"containers": [{"name": "main"}]}})
+        }),
+    ]
+}
+
+#[test]
+fn hostile_pods_are_answered_in_time() {
+    let mut slow = Vec::new();
+    for conflict in ["Keep", "Override"] {
+        let snapshot = policies(&everything(conflict));
+        for (what, pod) in pods() {
+            let text = review(&pod).to_string();
+            let begun = Instant::now();
+            stowage::admission::admit(text.as_bytes(), &snapshot).unwrap();
+            let took = begun.elapsed();
+            if took > BOUND {
+                slow.push(format!("{what} under {conflict}: {took:?} for {} bytes", text.len()));
+            } else {
+                println!("{what} under {conflict}: {took:?} for {} bytes", text.len());
+            }
+        }
+    }
+    assert!(slow.is_empty(), "{}", slow.join("\n"));
+}
+
+#[test]
+fn a_second_pass_over_many_containers_has_nothing_to_do() {
+    let snapshot = policies(&everything("Override"));
+    let containers: Value = (0..300)
+        .map(|n| json!({"name": format!("c{n}"), "env": [{"name": "A", "value": "x"}, {"name": "AWS_SESSION_TOKEN"}]}))
+        .collect();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": containers}});
+    let first = once(&review(&pod), &snapshot);
+    assert_eq!(once(&review(&first.pod), &snapshot).patch, json!([]));
+}
+
+#[test]
+fn nested_beyond_reason_is_an_answer_or_an_error_and_no_crash() {
+    let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
+    for field in ["tolerations", "affinity", "nodeSelector", "securityContext", "x"] {
+        let text = format!(
+            r#"{{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{{"uid":"u","resource":{{"group":"","version":"v1","resource":"pods"}},"namespace":"team","operation":"CREATE","object":{{"metadata":{{}},"spec":{{"containers":[{{"name":"main"}}],"{field}":{deep}}}}}}}}}"#
+        );
+        let answered = stowage::admission::admit(text.as_bytes(), &policies(&everything("Keep")));
+        assert!(answered.is_ok() || answered.is_err_and(|error| error.to_string().len() < 200));
+    }
+}

@@ -1,0 +1,20 @@
+//! The decision core, judged from outside: bytes of reviews in, answers out.
+//!
+//! One binary, so that it is linked once. Whatever a test asks of [`harness::answer`] is held against the promises that
+//! hold for every pod: two implementations of RFC 6902 agree on the patch, and a second pass over the result, as the API
+//! server gives it back, has nothing to do.
+
+mod conflicts;
+mod conformance;
+mod golden;
+mod harness;
+mod hostile;
+mod index;
+mod layering;
+mod marker;
+mod policies;
+mod polyaxon_defects;
+mod properties;
+mod protocol;
+mod reinvocation;
+mod rfc6902;
