@@ -21,6 +21,9 @@ use crate::{
 /// Number of a step in the report.
 pub(super) type StepId = usize;
 
+/// Up to so many volumes a walk is cheaper than a map.
+const FEW: usize = 16;
+
 /// The pod as it will be.
 #[derive(Debug)]
 pub(super) struct Draft<'a> {
@@ -194,12 +197,19 @@ impl<'a> Draft<'a> {
     }
 
     fn volume_named(&self, name: &str) -> Option<Found<'_>> {
+        let own = self.own_volume_named(name).map(Found::Own);
+        own.or_else(|| self.volumes.iter().find(|volume| volume.name == name).map(Found::New))
+    }
+
+    fn own_volume_named(&self, name: &str) -> Option<&'a VolumeView<'a>> {
+        if self.own_volumes().len() <= FEW {
+            return self.own_volumes().iter().find(|volume| volume.name.as_str() == name);
+        }
         let by_name = self.own_by_name.get_or_init(|| {
             // Of two with one name the first counts; the API server refuses such a pod anyway.
             self.own_volumes().iter().rev().map(|volume| (volume.name.as_str(), volume)).collect()
         });
-        let own = by_name.get(name).copied().map(Found::Own);
-        own.or_else(|| self.volumes.iter().find(|volume| volume.name == name).map(Found::New))
+        by_name.get(name).copied()
     }
 }
 

@@ -88,22 +88,7 @@ fn normal_source(kind: &str, source: &Value) -> Value {
             }
         }
         "emptyDir" => quantity(map.get_mut("sizeLimit")),
-        "ephemeral" => {
-            // Go writes the template's metadata also where it is empty.
-            if let Some(Value::Object(template)) = map.get_mut("volumeClaimTemplate")
-                && template.get("metadata").and_then(Value::as_object).is_some_and(Map::is_empty)
-            {
-                template.remove("metadata");
-            }
-            if let Some(Value::Object(spec)) = source.pointer_mut("/volumeClaimTemplate/spec") {
-                default(spec, "volumeMode", json!("Filesystem"));
-                for list in ["requests", "limits"] {
-                    let amounts = spec.get_mut("resources").and_then(|resources| resources.get_mut(list));
-                    let amounts = amounts.and_then(Value::as_object_mut);
-                    amounts.into_iter().flat_map(Map::values_mut).for_each(|amount| quantity(Some(amount)));
-                }
-            }
-        }
+        "ephemeral" => claim_template(map.get_mut("volumeClaimTemplate")),
         "image" => {
             let latest = map.get("reference").and_then(Value::as_str).is_some_and(pulls_always);
             default(map, "pullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
@@ -132,6 +117,21 @@ fn normal_source(kind: &str, source: &Value) -> Value {
         _ => {}
     }
     source
+}
+
+fn claim_template(template: Option<&mut Value>) {
+    let Some(template) = template.and_then(Value::as_object_mut) else { return };
+    // Go writes the metadata also where it is empty.
+    if template.get("metadata").and_then(Value::as_object).is_some_and(Map::is_empty) {
+        template.remove("metadata");
+    }
+    let Some(Value::Object(spec)) = template.get_mut("spec") else { return };
+    spec.entry("volumeMode").or_insert_with(|| json!("Filesystem"));
+    for list in ["requests", "limits"] {
+        let amounts = spec.get_mut("resources").and_then(|resources| resources.get_mut(list));
+        let amounts = amounts.and_then(Value::as_object_mut);
+        amounts.into_iter().flat_map(Map::values_mut).for_each(|amount| quantity(Some(amount)));
+    }
 }
 
 /// Whether the API server's default pull policy for an image is `Always` (`parsers.ParseImageName`: no tag, or `latest`).

@@ -318,7 +318,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             };
             let step = self.report.begin(policy, "defaults.serviceAccountName");
             if let Some(first) = given {
-                if first != wanted {
+                if first == wanted {
+                    self.report.say(step, "an earlier policy says the same");
+                } else {
                     self.report.warn(step, "left out: an earlier policy gives a service account");
                 }
                 continue;
@@ -346,7 +348,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             let Some(wanted) = policy.priority_class_name.as_deref() else { continue };
             let step = self.report.begin(policy, "priorityClassName");
             if let Some(first) = given {
-                if first != wanted {
+                if first == wanted {
+                    self.report.say(step, "an earlier policy says the same");
+                } else {
                     self.report.warn(step, "left out: an earlier policy sets a priority class");
                 }
                 continue;

@@ -60,9 +60,9 @@ pub struct Before<'a> {
 
 impl Marker {
     /// The marker that the pod carries, where it can be read.
-    #[must_use]
     ///
     /// A longer one than Stowage writes is none of ours.
+    #[must_use]
     pub fn read(pod: &PodView<'_>) -> Option<Self> {
         let text = pod.annotation(super::controls::INJECTED)?;
         (text.len() <= LONGEST).then(|| serde_json::from_str(&text).ok()).flatten()

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use stowage::{
     admission::admit,
+    inject::{Place, decide, report::Outcome},
+    pod::PodView,
     policy::{
         document,
         index::PolicyIndex,
@@ -238,6 +240,15 @@ proptest! {
         names.sort_unstable();
         names.dedup();
         prop_assert_eq!(names.len(), after.len(), "no name twice");
+        let text = pod.to_string();
+        let view: PodView<'_> = serde_json::from_str(&text).unwrap();
+        let place = Place { namespace: crate::harness::NAMESPACE, template: false, daemon_set: false };
+        if let Ok(decision) = decide(&view, &place, &snapshot) {
+            for step in decision.report.steps() {
+                let told = step.outcome != Outcome::Skipped || !step.remarks.is_empty();
+                prop_assert!(told, "{step} is left out and does not say why");
+            }
+        }
         for op in answer.patch.as_array().unwrap() {
             let whole = ["/spec/volumes", "/spec/tolerations", "/metadata/labels"];
             let path = op["path"].as_str().unwrap();
