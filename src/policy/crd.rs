@@ -86,6 +86,11 @@ fn tighten(schema: &mut Value) {
         text.truncate(end + 1);
     }
     object.remove("nullable");
+    // The API server knows no unsigned formats and warns of them; it keeps bounds.
+    if object.get("format").and_then(Value::as_str) == Some("uint32") {
+        object.remove("format");
+        object.entry("maximum").or_insert(u32::MAX.into());
+    }
     match object.get("type").and_then(Value::as_str) {
         Some("array") => {
             object.entry("maxItems").or_insert(MOST.into());
@@ -116,19 +121,28 @@ fn spec_rules(schema: &mut Value) {
         json!([
             {
                 "rule": "!has(self.storage) || self.storage.all(m, !(has(m.v3io) || has(m.v3ioFuse))) || has(self.v3io)",
-                "message": "v3io and v3ioFuse need spec.v3io"
+                "message": "v3io and v3ioFuse need spec.v3io",
+                "fieldPath": ".storage"
+            },
+            {
+                "rule": "!has(self.autoMount) || !(self.autoMount.type in ['v3io_credentials', 'v3io_fuse']) || has(self.v3io)",
+                "message": "v3io_credentials and v3io_fuse need spec.v3io",
+                "fieldPath": ".autoMount.type"
             },
             {
                 "rule": "!has(self.autoMount) || !(self.autoMount.type in ['pvc', 's3', 'secret_env']) || (has(self.autoMount.params) && self.autoMount.params != '')",
-                "message": "autoMount.type pvc, s3 and secret_env need params"
+                "message": "autoMount.type pvc, s3 and secret_env need params",
+                "fieldPath": ".autoMount.params"
             },
             {
                 "rule": "!has(self.preemption) || !has(self.preemption.mode) || self.preemption.mode != 'constrain' || !has(self.preemption.tolerations) || size(self.preemption.tolerations) == 0 || (has(self.preemption.nodeSelector) && size(self.preemption.nodeSelector) > 0)",
-                "message": "preemption.nodeSelector is needed for mode constrain with tolerations"
+                "message": "mode constrain with tolerations needs the labels of preemptible nodes",
+                "fieldPath": ".preemption.nodeSelector"
             },
             {
                 "rule": "!has(self.persistence) || !has(self.persistence.defaultOutputs) || self.persistence.defaultOutputs in self.persistence.outputs",
-                "message": "persistence.defaultOutputs must be a name of persistence.outputs"
+                "message": "must be a name of persistence.outputs",
+                "fieldPath": ".persistence.defaultOutputs"
             }
         ]),
     );

@@ -143,6 +143,7 @@ pub struct MatchSpec {
 pub struct ContainersSpec {
     /// Only the containers of these names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub include: Option<Vec<String>>,
     /// All containers but those of these names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -300,6 +301,11 @@ pub struct V3ioModifier {}
 /// A v3io/fuse volume. Credentials come by secretRef, never as text.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!has(self.remote) || self.remote == '' || has(self.mounts)",
+    "message": "required with remote",
+    "fieldPath": ".mounts"
+}]))]
 pub struct V3ioFuseModifier {
     /// Name of the volume.
     #[serde(default = "v3io_volume")]
@@ -309,6 +315,7 @@ pub struct V3ioFuseModifier {
     pub remote: String,
     /// Where the volume is mounted. Absent: `/v3io`, and `/User` at `users/{username}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub mounts: Option<Vec<MountSpec>>,
 }
 
@@ -466,6 +473,9 @@ pub struct HostPathModifier {
     pub mount_path: String,
     /// `hostPath.type` of core/v1: what must be at the path before the volume is mounted.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = [
+        "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"
+    ]))]
     pub kind: Option<String>,
     /// Name of the volume. Placeholders resolve here.
     #[serde(default = "host_path_volume")]

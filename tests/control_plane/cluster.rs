@@ -1,0 +1,174 @@
+//! A control plane of etcd and kube-apiserver, made for one run of the tests.
+//!
+//! Each program is started by a small shell that waits for its own standard input to end and then stops the program.
+//! The test process holds the other end, so the control plane ends with it, however it ends.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, OnceLock},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use stowage::certs::issue::{Authority, DAY};
+use tokio_rustls::TlsConnector;
+
+const TOKEN: &str = "administrator";
+
+/// Runs the program, and stops it once standard input ends; then the folder goes too.
+const SUPERVISOR: &str = r#"folder=$1; shift
+"$@" >"$folder/log" 2>&1 & program=$!
+cat >/dev/null; kill "$program"; wait "$program"; rm -rf "$folder""#;
+
+/// A running control plane.
+pub(crate) struct Cluster {
+    pub(crate) address: SocketAddr,
+    pub(crate) token: &'static str,
+    pub(crate) tls: TlsConnector,
+    _programs: [Program; 2],
+}
+
+/// A program that ends when this is dropped, or with this process.
+struct Program {
+    shell: Child,
+    folder: PathBuf,
+}
+
+/// The control plane that all tests share; `None`, said once, where its programs are not there.
+pub(crate) fn shared() -> Option<&'static Cluster> {
+    static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let (Some(etcd), Some(apiserver)) = (find("etcd"), find("kube-apiserver")) else {
+                eprintln!(
+                    "skipped: no etcd and kube-apiserver in KUBEBUILDER_ASSETS, /usr/local/kubebuilder/bin or PATH"
+                );
+                return None;
+            };
+            Some(Cluster::start(&etcd, &apiserver))
+        })
+        .as_ref()
+}
+
+/// The real time: certificates are verified by programs that know no other.
+#[expect(clippy::disallowed_methods, reason = "the API server verifies by the real clock")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A TLS client that trusts this authority alone.
+pub(crate) fn trusting(ca_pem: &str) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// A loopback address with a port that was free a moment ago.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Cluster {
+    fn start(etcd: &Path, apiserver: &Path) -> Self {
+        let [folder, own] = [(); 2].map(|()| tempfile::tempdir().unwrap().keep());
+        let [client, peer, address] = [free_address(), free_address(), free_address()];
+        let mut etcd = Command::new(etcd);
+        let (client, peer) = (format!("http://{client}"), format!("http://{peer}"));
+        etcd.args(["--name", "default", "--unsafe-no-fsync", "--log-level", "warn", "--data-dir"])
+            .arg(folder.join("data"))
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")]);
+        let etcd = Program::start(&etcd, folder);
+        let authority = Authority::new(now(), DAY).unwrap();
+        let serving = authority.sign(&["127.0.0.1".to_owned(), "localhost".to_owned()], now(), DAY).unwrap();
+        fs::write(own.join("tls.crt"), serving.certificate_pem).unwrap();
+        fs::write(own.join("tls.key"), serving.key_pem).unwrap();
+        // The API server takes the public half out of a certificate.
+        let accounts = Authority::new(now(), DAY).unwrap();
+        fs::write(own.join("accounts.crt"), accounts.certificate_pem()).unwrap();
+        fs::write(own.join("accounts.key"), accounts.key_pem()).unwrap();
+        fs::write(own.join("tokens.csv"), format!("{TOKEN},admin,admin,\"system:masters\"\n")).unwrap();
+        let flag = |name: &str, file: &str| format!("--{name}={}", own.join(file).display());
+        let mut command = Command::new(apiserver);
+        command
+            .arg(format!("--etcd-servers={client}"))
+            .arg(format!("--secure-port={}", address.port()))
+            .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"])
+            .args(["--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC", "--allow-privileged=true"])
+            .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
+            .arg(flag("cert-dir", "certs"))
+            .arg(flag("tls-cert-file", "tls.crt"))
+            .arg(flag("tls-private-key-file", "tls.key"))
+            .arg(flag("token-auth-file", "tokens.csv"))
+            .arg(flag("service-account-key-file", "accounts.crt"))
+            .arg(flag("service-account-signing-key-file", "accounts.key"));
+        let apiserver = Program::start(&command, own);
+        let cluster =
+            Self { address, token: TOKEN, tls: trusting(authority.certificate_pem()), _programs: [etcd, apiserver] };
+        cluster.await_ready();
+        cluster
+    }
+
+    fn await_ready(&self) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        // A runtime of its own: the test that comes first is already inside one.
+        let ask = || std::thread::scope(|scope| scope.spawn(|| runtime().block_on(self.ready())).join().unwrap());
+        while !ask() {
+            let [etcd, apiserver] = &self._programs;
+            assert!(Instant::now() < patience, "not ready\n{}\n{}", etcd.log(), apiserver.log());
+            sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Program {
+    fn start(command: &Command, folder: PathBuf) -> Self {
+        let shell = Command::new("sh")
+            .args(["-c", SUPERVISOR, "sh"])
+            .arg(&folder)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { shell, folder }
+    }
+
+    fn log(&self) -> String {
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let from = log.len().saturating_sub(2000);
+        log.get(from..).unwrap_or(&log).to_owned()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = assets.into_iter().chain([PathBuf::from("/usr/local/kubebuilder/bin")]);
+    folders.chain(std::env::split_paths(&path)).map(|folder| folder.join(program)).find(|program| program.is_file())
+}
