@@ -21,7 +21,7 @@ fn each(given: &Value, spec: &str) -> [Result<Value, String>; 3] {
 fn variables() {
     let given = pod(json!({"env": [{"name": "X", "value": "x"}, {"name": "A", "value": "pod"}]}));
     let [keep, over, reject] = each(&given, "  env: [{name: A, value: policy}, {name: B, value: b}]");
-    assert_eq!(env(&keep.as_ref().unwrap(), "A"), "pod");
+    assert_eq!(env(keep.as_ref().unwrap(), "A"), "pod");
     assert_eq!(env(&keep.unwrap(), "B"), "b");
     assert_eq!(env(&over.unwrap(), "A"), "policy");
     assert!(reject.unwrap_err().contains("the pod sets A in main"));

@@ -162,14 +162,14 @@ pub(crate) fn env_of(container: &Value, name: &str) -> Value {
 
 /// The mount at `path` in the container `main`.
 pub(crate) fn mount(pod: &Value, path: &str) -> Value {
-    let mounts = container(pod, "main")["volumeMounts"].as_array().into_iter().flatten();
-    mounts.filter(|mount| mount["mountPath"] == path).cloned().next().unwrap_or_default()
+    let mut mounts = container(pod, "main")["volumeMounts"].as_array().into_iter().flatten();
+    mounts.find(|mount| mount["mountPath"] == path).cloned().unwrap_or_default()
 }
 
 /// The volume `name`.
 pub(crate) fn volume(pod: &Value, name: &str) -> Value {
-    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.filter(|volume| volume["name"] == name).cloned().next().unwrap_or_default()
+    let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    volumes.find(|volume| volume["name"] == name).cloned().unwrap_or_default()
 }
 
 /// What the API server makes of a pod between two calls of a webhook: defaults filled in, quantities canonical, what is

@@ -82,6 +82,7 @@ fn a_policy_without_a_block_that_does_something_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_no_pod_could_bear_is_refused() {
     for (spec, words) in [
         ("  storage: [{pvc: {claimName: Bad_Name}}]", ["spec.storage[0].pvc.claimName", "Bad_Name"]),
