@@ -80,7 +80,9 @@ impl Cluster {
             for _ in 0..200 {
                 definition = self.get(&format!("{folder}/{name}")).await.object();
                 let served = self.get(&format!("/apis/{}/{plural}", crd::API_VERSION)).await.status.is_success();
-                if served && definition["status"].to_string().contains(r#""status":"True","type":"Established""#) {
+                let mut conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
+                let established = conditions.any(|c| c["type"] == "Established" && c["status"] == "True");
+                if served && established {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;

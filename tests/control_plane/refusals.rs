@@ -167,7 +167,7 @@ async fn refuses_wrong_types_and_times() {
         (
             json!({"stateThresholds": {"mlrunDefaults": {"running": 1}}}),
             "spec.stateThresholds.mlrunDefaults.running",
-            "unit",
+            "must be a time such as '90m'",
         ),
         (json!({"stateThresholds": {"runing": "1h"}}), "spec.stateThresholds.runing", "unknown field"),
         (json!({"stateThresholds": {"running": true}}), "spec.stateThresholds.running", "string"),

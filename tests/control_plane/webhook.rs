@@ -107,11 +107,15 @@ impl Drop for Stowage {
 impl Field {
     /// A namespace with these labels beside what the test needs; `None` without a control plane.
     pub(crate) async fn start(name: &str, labels: Value, policies: &[Value]) -> Option<Self> {
+        Self::named(name, &format!("t-{name}"), labels, policies).await
+    }
+
+    /// The same in a namespace of this name.
+    pub(crate) async fn named(name: &str, namespace: &str, labels: Value, policies: &[Value]) -> Option<Self> {
         let cluster = cluster::shared()?;
-        let namespace = format!("t-{name}");
         let mut labels = labels;
         labels["test"] = json!(name);
-        cluster.namespace(&namespace, &labels).await;
+        cluster.namespace(namespace, &labels).await;
         let mut documents = policies.to_vec();
         for policy in &mut documents {
             if policy["kind"] == "InjectionPolicy" {
@@ -120,7 +124,7 @@ impl Field {
         }
         documents
             .push(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}));
-        let field = Self { cluster, stowage: Stowage::start(&documents).await, namespace };
+        let field = Self { cluster, stowage: Stowage::start(&documents).await, namespace: namespace.to_owned() };
         register(cluster, &format!("m-{name}"), name, field.stowage.address, &field.stowage.ca_pem()).await;
         field.await_registration().await;
         Some(field)

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::{Field, container, containers, env, marker, mount, pod, policy, recorded, volume};
 use crate::policies::{documents, examples};
 
+/// The label by which a policy selects namespaces by name.
+const NAME: &str = "kubernetes.io/metadata.name";
+
 fn five_modifiers() -> Value {
     policy(
         "five",
@@ -103,7 +106,8 @@ async fn each_examples_own_pods_are_accepted_and_injected() {
         assert!(!pods.is_empty(), "{stem} has no pod to try");
         for (n, labels) in namespaces(&policies).into_iter().enumerate() {
             let name = format!("example-{stem}-{n}");
-            let Some(field) = Field::start(&name, labels, &policies).await else { return };
+            let namespace = labels[NAME].as_str().map_or_else(|| format!("t-{name}"), str::to_owned);
+            let Some(field) = Field::named(&name, &namespace, labels, &policies).await else { return };
             for class in policies.iter().filter_map(|policy| policy["spec"]["priorityClassName"].as_str()) {
                 priority_class(&field, class).await;
             }
@@ -111,6 +115,14 @@ async fn each_examples_own_pods_are_accepted_and_injected() {
             for pod in &pods {
                 let mut pod = pod.clone();
                 pod["metadata"].as_object_mut().unwrap().remove("namespace");
+                if let Some(account) = pod["spec"]["serviceAccountName"].as_str() {
+                    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
+                    // Two of the pods may share it.
+                    field
+                        .cluster
+                        .post(&format!("/api/v1/namespaces/{}/serviceaccounts", field.namespace), &account)
+                        .await;
+                }
                 let reply = field.create(&pod).await;
                 assert!(reply.status.is_success(), "{name}: {}", reply.message());
                 let made = reply.object();
@@ -133,7 +145,12 @@ fn namespaces(policies: &[Value]) -> Vec<Value> {
     let mut found = Vec::new();
     for policy in policies {
         let selector = &policy["spec"]["match"]["namespaceSelector"];
-        let labels = selector.get("matchLabels").cloned().unwrap_or_else(|| json!({}));
+        let mut labels = selector.get("matchLabels").cloned().unwrap_or_else(|| json!({}));
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            if expression["operator"] == "In" {
+                labels[expression["key"].as_str().unwrap()] = expression["values"][0].clone();
+            }
+        }
         if !found.contains(&labels) {
             found.push(labels);
         }
