@@ -24,10 +24,11 @@ use tokio_rustls::TlsConnector;
 
 const TOKEN: &str = "administrator";
 
-/// Runs the program, and stops it once standard input ends; then the folder goes too.
+/// Runs the program, and kills it once standard input ends; then the folder goes too. An API server that is asked to
+/// stop waits for an etcd that may be gone already.
 const SUPERVISOR: &str = r#"folder=$1; shift
 "$@" >"$folder/log" 2>&1 & program=$!
-cat >/dev/null; kill "$program"; wait "$program"; rm -rf "$folder""#;
+cat >/dev/null; kill -KILL "$program"; wait "$program"; rm -rf "$folder""#;
 
 /// A running control plane.
 pub(crate) struct Cluster {
