@@ -4,6 +4,8 @@
 //! typed object, `json_patch::diff`, encoded by kube. Both stand in one run, since only their ratio travels. And the
 //! decision among 10,000 policies of which 3 match, beside 3.
 
+#![expect(clippy::unwrap_used, reason = "a benchmark has nobody to tell but the one who runs it")]
+
 use std::{collections::BTreeMap, hint::black_box, sync::Arc};
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -35,7 +35,8 @@ struct Ours<'o> {
 impl<'o> Ours<'o> {
     fn add_variables(&mut self, units: &'o [EnvUnit], facts: &Facts<'o>) {
         let units = units.iter().filter(|unit| BY_HAND.contains(&unit.name.as_str()));
-        self.variables.extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?.value()))));
+        self.variables
+            .extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?.value()))));
     }
 }
 
@@ -141,8 +142,8 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             let stores = entries.flat_map(|entry| entry.store.iter().map(|store| &store.sdk).chain([&entry.unit]));
             for unit in explicit.chain(auto).chain(stores) {
                 let volumes = unit.volumes.iter().filter(|volume| is_storage(&volume.kind));
-                let sources =
-                    volumes.filter_map(|volume| Some((volume.kind.as_str(), volume.source.resolve(&facts).ok()?.value())));
+                let sources = volumes
+                    .filter_map(|volume| Some((volume.kind.as_str(), volume.source.resolve(&facts).ok()?.value())));
                 ours.sources.extend(sources);
                 ours.add_variables(&unit.env, &facts);
             }

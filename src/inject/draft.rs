@@ -157,7 +157,9 @@ impl<'a> Draft<'a> {
             if let Some(volume) = own {
                 return Slot { name: volume.name.0.clone(), there: true };
             }
-            let new = |volume: &&NewVolume<'_>| volume.kind == kind && same_source_values(kind, &volume.source.value(), &source);
+            let new = |volume: &&NewVolume<'_>| {
+                volume.kind == kind && same_source_values(kind, &volume.source.value(), &source)
+            };
             if let Some(volume) = self.volumes.iter().find(new) {
                 return Slot { name: volume.name.clone(), there: true };
             }
@@ -331,9 +333,7 @@ impl<'a> ContainerDraft<'a> {
         let mut added = Vec::new();
         for entry in self.env {
             match entry.replaces {
-                Some(place) => {
-                    patch.replace(&[at[0], at[1], at[2], "env", &place.to_string()], &entry.value)
-                }
+                Some(place) => patch.replace(&[at[0], at[1], at[2], "env", &place.to_string()], &entry.value),
                 None => added.push(entry.value),
             }
         }

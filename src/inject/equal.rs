@@ -35,7 +35,7 @@ pub fn same_env(theirs: &EnvView<'_>, ours: &Value) -> bool {
     let parse = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     if ours.get("valueFrom").is_none() {
         let value = ours.get("value").and_then(Value::as_str).unwrap_or_default();
-        let their_value = theirs.value.map_or(Some("".into()), crate::pod::text);
+        let their_value = theirs.value.map_or_else(|| Some("".into()), crate::pod::text);
         return theirs.value_from.is_none() && their_value.is_some_and(|text| text == value);
     }
     let none = Value::Null;
@@ -93,12 +93,11 @@ fn normal_source(kind: &str, source: &Value) -> Value {
             let latest = map.get("reference").and_then(Value::as_str).is_some_and(pulls_always);
             default(map, "pullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
         }
-        "gcePersistentDisk" | "awsElasticBlockStore" => {
+        "gcePersistentDisk" | "awsElasticBlockStore"
             // `omitempty`: 0 is the whole disk, as nothing is.
-            if map.get("partition").is_some_and(|partition| *partition == 0) {
+            if map.get("partition").is_some_and(|partition| *partition == 0) => {
                 map.remove("partition");
             }
-        }
         "iscsi" => default(map, "iscsiInterface", json!("default")),
         "rbd" => {
             default(map, "pool", json!("rbd"));

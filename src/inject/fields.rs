@@ -254,10 +254,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     }
 
     fn security_context(&mut self) {
-        let with = |policy: &&Policy| {
-            policy.defaults.as_ref().is_some_and(|defaults| defaults.security_context.is_some())
-        };
-        if !self.policies.iter().any(|policy| with(policy)) {
+        let with =
+            |policy: &&Policy| policy.defaults.as_ref().is_some_and(|defaults| defaults.security_context.is_some());
+        if !self.policies.iter().any(with) {
             return;
         }
         let spec = self.draft.pod.spec.as_ref();
@@ -280,10 +279,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     }
 
     fn image_pull_secrets(&mut self) {
-        let with = |policy: &&Policy| {
-            policy.defaults.as_ref().is_some_and(|defaults| !defaults.image_pull_secrets.is_empty())
-        };
-        if !self.policies.iter().any(|policy| with(policy)) {
+        let with =
+            |policy: &&Policy| policy.defaults.as_ref().is_some_and(|defaults| !defaults.image_pull_secrets.is_empty());
+        if !self.policies.iter().any(with) {
             return;
         }
         let own = parse(self.draft.pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets));

@@ -162,7 +162,7 @@ impl<'a> Before<'a> {
         let gives = |policy: &&Policy| {
             policy.defaults.as_ref().is_some_and(|defaults| defaults.service_account_name.as_deref() == Some(account))
         };
-        if !policies.iter().any(|policy| gives(policy)) {
+        if !policies.iter().any(gives) {
             self.service_account = None;
         }
         (self.labels.len(), self.service_account.is_some()) != before

@@ -171,5 +171,7 @@ fn weight(pod: &PodView<'_>) -> usize {
     if escaped < ANNOTATIONS_LIMIT / 2 {
         return escaped;
     }
-    own().map(|(key, value)| key.as_str().len() + text(value).map_or(value.get().len(), |text| text.len())).sum()
+    own()
+        .map(|(key, value)| key.as_str().len() + text(value).map_or_else(|| value.get().len(), |text| text.len()))
+        .sum()
 }

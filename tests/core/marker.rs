@@ -127,7 +127,7 @@ fn nothing_but_the_policys_words_and_the_marker_is_written() {
     let text = policy("p", "  env: [{name: A, value: b}]");
     let given = pod(json!({}));
     let answer = answer(&given, &policies(&text));
-    let mut bare = answer.pod.clone();
+    let mut bare = answer.pod;
     bare["metadata"].as_object_mut().unwrap().remove("annotations");
     assert_eq!(container(&bare, "main")["env"], json!([{"name": "A", "value": "b"}]));
     bare["spec"]["containers"][0].as_object_mut().unwrap().remove("env");

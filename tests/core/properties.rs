@@ -335,7 +335,7 @@ proptest! {
         let mut bytes = review(&pod).to_string().into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        let _ = admit(&bytes, &loaded(&[policy.clone()]).snapshot());
+        let _ = admit(&bytes, &loaded(std::slice::from_ref(&policy)).snapshot());
         let mut text = policy.to_string().into_bytes();
         let at = at % text.len();
         text[at] = byte;
