@@ -123,13 +123,16 @@ impl Marker {
     /// Whether `earlier` says the same of what is in the pod. Reasons may differ: a later pass sees more.
     #[must_use]
     pub fn confirms(&self, earlier: &Self) -> bool {
-        let facts = |marker: &Self| {
-            let records = marker.policies.iter();
-            records.map(|record| (record.name.clone(), record.generation, record.applied.clone())).collect::<Vec<_>>()
-        };
         let shown: Option<Self> = serde_json::from_str(&self.to_text()).ok();
         let shown = shown.as_ref().unwrap_or(self);
-        facts(shown) == facts(earlier)
+        // What was recorded must be in the pod still. More may be found there now: a policy that lost to the pod finds
+        // its own value once a later one has put it there.
+        let holds = |(now, then): (&PolicyRecord, &PolicyRecord)| {
+            (&now.name, now.generation) == (&then.name, then.generation)
+                && then.applied.iter().all(|modifier| now.applied.contains(modifier))
+        };
+        shown.policies.len() == earlier.policies.len()
+            && shown.policies.iter().zip(&earlier.policies).all(holds)
             && shown.labels == earlier.labels
             && shown.service_account == earlier.service_account
     }
