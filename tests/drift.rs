@@ -34,7 +34,7 @@ fn is_up_to_date(path: &Path, wanted: &str) {
     let found = fs::read_to_string(path).unwrap_or_default();
     assert!(
         found == wanted,
-        "{} is out of date; STOWAGE_BLESS=1 cargo test --test drift writes it anew",
+        "{} is out of date; STOWAGE_BLESS=1 cargo test --test drift -- --test-threads=1 writes it anew",
         path.display()
     );
 }
