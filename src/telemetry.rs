@@ -6,9 +6,10 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, Registry};
 
 use self::batched::Batched;
 pub use self::batched::Flush;
@@ -52,14 +53,12 @@ pub enum TelemetryError {
 pub fn init(format: LogFormat, filter: Option<&str>) -> Result<Flush, TelemetryError> {
     let filter = parse(filter)?;
     let (batched, flush) = Batched::new(io::stderr()).map_err(TelemetryError::Thread)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(batched);
-    let installed = match format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => {
-            builder.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().try_init()
-        }
+    let layer = tracing_subscriber::fmt::layer().with_target(false).with_writer(batched);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
-    installed.map_err(TelemetryError::Init)?;
+    tracing_subscriber::registry().with(layer).with(filter).try_init().map_err(TelemetryError::Init)?;
     Ok(flush)
 }
 
@@ -72,9 +71,11 @@ impl fmt::Display for LogFormat {
     }
 }
 
-fn parse(filter: Option<&str>) -> Result<EnvFilter, TelemetryError> {
+/// Levels by target are all that `RUST_LOG` is asked here: there are no spans to filter by, and `EnvFilter`, which
+/// can, brings an engine of regular expressions along.
+fn parse(filter: Option<&str>) -> Result<Targets, TelemetryError> {
     let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or("info");
-    EnvFilter::builder().parse(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
+    filter.parse().map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What policies do to a pod's placement, priority and defaults, as patches on its JSON.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
+use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 use stowage::inject::placement::resources::Resources;
@@ -8,6 +9,7 @@ use stowage::inject::placement::{
     self, Affinity, Edits, Note, Placement, PlacementFacts, Toleration, TooManyTerms, affinity::MAX_TERMS, defaults,
 };
 use stowage::inject::preemption::{self, ConstrainWithoutLabels, Mode, Preemption};
+use stowage::patch::Patch;
 
 fn read(spec: &Value) -> Placement {
     let raw = |field: &str| Some(serde_json::value::to_raw_value(spec.get(field)?).unwrap());
@@ -16,12 +18,18 @@ fn read(spec: &Value) -> Placement {
     Placement::read(selector, tolerations, affinity).unwrap()
 }
 
+fn written(before: &Placement, after: &Placement) -> Vec<PatchOperation> {
+    let mut patch = Patch::default();
+    after.write(before, &mut patch);
+    patch.ops()
+}
+
 /// The operations of an edit on `spec`, after checking that a second pass makes none.
 fn edited(spec: &Value, edit: impl Fn(&mut Placement)) -> (Value, Value) {
     let before = read(spec);
     let mut after = before.clone();
     edit(&mut after);
-    let ops = placement::ops(&before, &after, "");
+    let ops = written(&before, &after);
     let mut document = json!({"spec": spec});
     json_patch::patch(&mut document, &ops).unwrap();
     let mut again = read(&document["spec"]);
@@ -142,9 +150,8 @@ fn equal_terms_of_a_pod_are_not_multiplied_twice() {
     ])));
     let mut placement = read(&json!({"affinity": required(twice)}));
     placement.merge_affinity(&ours).unwrap();
-    let ops = placement::ops(&Placement::default(), &placement, "/spec/template");
-    let ops = serde_json::to_value(ops).unwrap();
-    assert_eq!(ops[0]["path"], "/spec/template/spec/affinity");
+    let ops = serde_json::to_value(written(&Placement::default(), &placement)).unwrap();
+    assert_eq!(ops[0]["path"], "/spec/affinity");
     let terms = &ops[0]["value"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
     assert_eq!(terms.as_array().unwrap().len(), 3);
 }

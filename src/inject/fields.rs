@@ -9,7 +9,7 @@ use super::{
     placement::{
         Edits, Placement, PlacementFacts,
         defaults::{image_pull_secrets, security_context, service_account_name},
-        left_off, ops,
+        left_off,
         priority::{ClassState, PodPriority},
     },
     pod_security::refused_fields,
@@ -63,7 +63,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             self.place(policy, off.as_ref(), &mut after, &mut keys)?;
         }
         self.preempt(off.as_ref(), &mut after)?;
-        self.patch.extend(ops(&before, &after, ""));
+        after.write(&before, &mut self.patch);
         Ok(())
     }
 
@@ -83,10 +83,10 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         if !policy.tolerations.is_empty() {
             let step = self.report.begin(policy, "tolerations");
             if !self.is_off(step, off) {
-                let before = placement.tolerations().len();
+                let before = placement.tolerations();
                 let notes = placement.merge_tolerations(&policy.tolerations);
                 self.report.notes(step, notes);
-                self.changed(step, placement.tolerations().len() != before);
+                self.changed(step, placement.tolerations() != before);
             }
         }
         if let Some(affinity) = &policy.affinity {

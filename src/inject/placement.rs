@@ -1,16 +1,17 @@
 //! Where a pod may be scheduled: its `nodeSelector`, `tolerations` and `affinity`.
 //!
 //! [`Placement`] is a working copy of the three fields. Policies merge into it, preemption reworks
-//! it last, and [`ops`] compares it with the copy taken before to give the RFC 6902 operations.
-//! Everything that is not touched stays as it came, fields unknown to this release included, since
-//! the copy holds JSON values and the operations name single elements.
+//! it last, and [`Placement::write`] compares it with the copy taken before to give the RFC 6902
+//! operations. Everything that is not touched stays as it came, fields unknown to this release
+//! included, since the operations name single elements.
 //!
 //! A field that is `null` counts as absent, as it does for the API server. A field of the wrong
 //! type cannot come from an API server; read offline it is an error, or left alone where nested.
 
-use json_patch::PatchOperation;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+
+use crate::patch::Patch;
 
 pub mod affinity;
 pub mod defaults;
@@ -25,6 +26,8 @@ pub mod toleration;
 pub use affinity::{Affinity, TooManyTerms};
 pub use edits::Edits;
 pub use toleration::Toleration;
+
+use toleration::{Held, Tolerations, View};
 
 /// Something worth telling about a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +95,7 @@ pub struct NodeSelectorMerge {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement {
     node_selector: Option<Map<String, Value>>,
-    tolerations: Option<Vec<Value>>,
+    tolerations: Tolerations,
     affinity: Option<Map<String, Value>>,
 }
 
@@ -109,7 +112,7 @@ impl Placement {
     ) -> Result<Self, Malformed> {
         Ok(Self {
             node_selector: read("nodeSelector", "an object", node_selector)?,
-            tolerations: read("tolerations", "a list", tolerations)?,
+            tolerations: Tolerations::read(tolerations).ok_or(Malformed { field: "tolerations", wanted: "a list" })?,
             affinity: read("affinity", "an object", affinity)?,
         })
     }
@@ -120,10 +123,15 @@ impl Placement {
         self.node_selector.as_ref()?.get(key)?.as_str()
     }
 
-    /// The tolerations.
+    /// How many tolerations there are.
     #[must_use]
-    pub fn tolerations(&self) -> &[Value] {
-        self.tolerations.as_deref().unwrap_or_default()
+    pub fn tolerations(&self) -> usize {
+        self.tolerations.views().count()
+    }
+
+    /// The tolerations as they are compared.
+    pub(crate) fn toleration_views(&self) -> impl Iterator<Item = View<'_>> {
+        self.tolerations.views()
     }
 
     /// Adds the pairs whose key the pod does not select by. A pair that is there is left; one that
@@ -154,7 +162,7 @@ impl Placement {
         let mut notes = Vec::new();
         for toleration in wanted {
             let view = toleration.view();
-            let held = self.tolerations().iter().filter_map(toleration::View::of).find(|own| own.covers(&view));
+            let held = self.tolerations.views().find(|own| own.covers(&view));
             match held {
                 Some(own) if own.is_same(&view) => {}
                 Some(own) => {
@@ -162,7 +170,7 @@ impl Placement {
                 }
                 None => {
                     notes.push(Note::info(format!("added toleration {view}")));
-                    self.tolerations.get_or_insert_default().push(toleration.to_json());
+                    self.tolerations.push(toleration);
                 }
             }
         }
@@ -203,27 +211,20 @@ impl Placement {
     }
 
     /// Drops the tolerations for which `is_unwanted`, and gives them.
-    pub(crate) fn remove_tolerations(&mut self, mut is_unwanted: impl FnMut(&Value) -> bool) -> Vec<Value> {
-        self.tolerations
-            .as_mut()
-            .map(|own| own.extract_if(.., |toleration| is_unwanted(toleration)).collect())
-            .unwrap_or_default()
+    pub(crate) fn remove_tolerations(&mut self, is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held> {
+        self.tolerations.remove(is_unwanted)
     }
-}
 
-/// The operations that turn a pod with `before` into one with `after`.
-///
-/// `base` is the JSON pointer of the object that holds `spec`: `""` for a pod, `/spec/template` for
-/// a workload's pod template. Lists are never replaced: elements are removed by index, from the
-/// end, and added, at the end by `/-`; a term of the node affinity is edited inside. A list or map
-/// that removals empty stays behind empty, which the API server drops.
-#[must_use]
-pub fn ops(before: &Placement, after: &Placement, base: &str) -> Vec<PatchOperation> {
-    let mut ops = diff::Ops::at(base);
-    ops.map("nodeSelector", &before.node_selector, &after.node_selector);
-    ops.list("tolerations", &before.tolerations, &after.tolerations);
-    ops.map("affinity", &before.affinity, &after.affinity);
-    ops.finish()
+    /// Writes the operations that turn a pod with `before` into one with this placement.
+    ///
+    /// Lists are never replaced: elements are removed by index, from the end, and added, at the end by `/-`; a term of
+    /// the node affinity is edited inside. A list or map that removals empty stays behind empty, which the API server
+    /// drops.
+    pub fn write(&self, before: &Self, patch: &mut Patch) {
+        diff::write("nodeSelector", &before.node_selector, &self.node_selector, patch);
+        self.tolerations.write(&before.tolerations, patch);
+        diff::write("affinity", &before.affinity, &self.affinity, patch);
+    }
 }
 
 /// What decides whether placement is applied to a pod at all.

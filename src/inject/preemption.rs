@@ -259,8 +259,8 @@ fn prevent(preemption: &Preemption, placement: &mut Placement) -> Vec<Note> {
         let mut wanted = preemption.tolerations.iter();
         wanted.any(|wanted| wanted.view().is_same(own))
     };
-    let stripped = placement.remove_tolerations(|own| toleration::View::of(own).is_some_and(|own| is_configured(&own)));
-    let stripped = stripped.iter().filter_map(toleration::View::of);
+    let stripped = placement.remove_tolerations(is_configured);
+    let stripped = stripped.iter().filter_map(toleration::Held::view);
     for toleration in distinct(stripped.map(|own| own.to_string())) {
         notes.push(Note::info(format!("removed toleration {toleration}")));
     }
@@ -359,8 +359,7 @@ fn excludes(own: &Value, wanted: &Value) -> bool {
 /// With tolerations and no labels `prevent` can only strip, so a toleration that still lets the pod
 /// onto a preemptible node is told.
 fn warn_of_remaining(preemption: &Preemption, placement: &Placement) -> Option<Note> {
-    let own = placement.tolerations().iter();
-    let remaining = own.filter_map(toleration::View::of).filter(|own| {
+    let remaining = placement.toleration_views().filter(|own| {
         let mut wanted = preemption.tolerations.iter();
         wanted.any(|wanted| own.overlaps(&wanted.view()))
     });

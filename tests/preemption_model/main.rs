@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
 
+use json_patch::PatchOperation;
 use serde_json::{Value, json};
-use stowage::inject::placement::{self, Note, Placement};
+use stowage::inject::placement::{Note, Placement};
 use stowage::inject::preemption::{self, Mode, Preemption, PreemptionSpec};
+use stowage::patch::Patch;
 
 use crate::draw::Draw;
 use crate::node_filter::{Constraints, Node, Settings, Toleration, feasible};
@@ -162,11 +164,11 @@ fn inject(preemption: &Preemption, mode: Mode, pod: &Value, context: Context<'_>
     let mut after = before.clone();
     let notes = preemption::apply(preemption, mode, &mut after).unwrap();
     let mut document = pod.clone();
-    let ops = placement::ops(&before, &after, "");
+    let ops = written(&before, &after);
     assert_eq!(ops.is_empty(), before == after, "{}", context());
     for op in ops {
         let target = document.pointer(op.path().as_str());
-        let is_removal = matches!(op, json_patch::PatchOperation::Remove(_));
+        let is_removal = matches!(op, PatchOperation::Remove(_));
         let replaces_list = !is_removal && target.is_some_and(Value::is_array);
         assert!(!replaces_list, "a list is replaced by {op}: {}", context());
         json_patch::patch(&mut document, &[op]).unwrap_or_else(|error| panic!("{error}: {}", context()));
@@ -175,8 +177,14 @@ fn inject(preemption: &Preemption, mode: Mode, pod: &Value, context: Context<'_>
 
     let mut again = after.clone();
     preemption::apply(preemption, mode, &mut again).unwrap();
-    assert_eq!(placement::ops(&after, &again, ""), [], "a second pass changes more: {}", context());
+    assert_eq!(written(&after, &again), [], "a second pass changes more: {}", context());
     (document, notes)
+}
+
+fn written(before: &Placement, after: &Placement) -> Vec<PatchOperation> {
+    let mut patch = Patch::default();
+    after.write(before, &mut patch);
+    patch.ops()
 }
 
 fn read(pod: &Value) -> Placement {

@@ -5,101 +5,96 @@
 //! elements again. Whatever the walk cannot pair is removed and added: the result is right for any
 //! two values, and short for those that policies make.
 
-use json_patch::jsonptr::PointerBuf;
-use json_patch::{AddOperation, PatchOperation, RemoveOperation, ReplaceOperation};
 use serde_json::{Map, Value};
 
-use super::edits::pointer;
+use crate::{patch::Patch, policy::unit::Json};
 
-/// Collects operations on the fields of one object's `spec`.
-pub(super) struct Ops {
-    spec: PointerBuf,
-    ops: Vec<PatchOperation>,
+/// Writes what leads from one state of a field of `spec` to the other.
+pub(super) fn write(
+    field: &str,
+    before: &Option<Map<String, Value>>,
+    after: &Option<Map<String, Value>>,
+    patch: &mut Patch,
+) {
+    let at = Path { tokens: vec!["spec".to_owned(), field.to_owned()] };
+    match (before, after) {
+        (Some(before), Some(after)) => objects(&at, before, after, patch),
+        (None, Some(after)) if !after.is_empty() => at.set(&Value::Object(after.clone()), patch),
+        (Some(_), None) => at.remove(patch),
+        (None, _) => {}
+    }
 }
 
-impl Ops {
-    /// `base` is the pointer of the object that has the `spec`.
-    pub(super) fn at(base: &str) -> Self {
-        Self { spec: pointer(base, &["spec"]), ops: Vec::new() }
+/// Where in the pod a value stands.
+struct Path {
+    tokens: Vec<String>,
+}
+
+impl Path {
+    fn below(&self, token: impl ToString) -> Self {
+        let own = self.tokens.iter().cloned();
+        Self { tokens: own.chain([token.to_string()]).collect() }
     }
 
-    pub(super) fn finish(self) -> Vec<PatchOperation> {
-        self.ops
+    fn tokens(&self) -> Vec<&str> {
+        self.tokens.iter().map(String::as_str).collect()
     }
 
-    /// A field that holds an object.
-    pub(super) fn map(&mut self, field: &str, before: &Option<Map<String, Value>>, after: &Option<Map<String, Value>>) {
-        let at = self.spec.with_trailing_token(field);
-        match (before, after) {
-            (Some(before), Some(after)) => self.objects(&at, before, after),
-            (None, Some(after)) if !after.is_empty() => self.add(at, Value::Object(after.clone())),
-            (Some(_), None) => self.remove(at),
-            (None, _) => {}
+    fn set(&self, value: &Value, patch: &mut Patch) {
+        patch.set(&self.tokens(), &Json::of(value));
+    }
+
+    fn replace(&self, value: &Value, patch: &mut Patch) {
+        patch.replace(&self.tokens(), &Json::of(value));
+    }
+
+    fn remove(&self, patch: &mut Patch) {
+        patch.remove(&self.tokens());
+    }
+}
+
+fn values(at: &Path, before: &Value, after: &Value, patch: &mut Patch) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => objects(at, before, after, patch),
+        (Value::Array(before), Value::Array(after)) => lists(at, before, after, patch),
+        _ if before == after => {}
+        _ => at.replace(after, patch),
+    }
+}
+
+fn objects(at: &Path, before: &Map<String, Value>, after: &Map<String, Value>, patch: &mut Patch) {
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        at.below(key).remove(patch);
+    }
+    for (key, value) in after {
+        match before.get(key) {
+            Some(old) if old == value => {}
+            Some(old) => values(&at.below(key), old, value, patch),
+            None => at.below(key).set(value, patch),
         }
     }
+}
 
-    /// A field that holds a list.
-    pub(super) fn list(&mut self, field: &str, before: &Option<Vec<Value>>, after: &Option<Vec<Value>>) {
-        let at = self.spec.with_trailing_token(field);
-        match (before, after) {
-            (Some(before), Some(after)) => self.lists(&at, before, after),
-            (None, Some(after)) if !after.is_empty() => self.add(at, Value::Array(after.clone())),
-            (Some(_), None) => self.remove(at),
-            (None, _) => {}
-        }
-    }
-
-    fn values(&mut self, at: PointerBuf, before: &Value, after: &Value) {
-        match (before, after) {
-            (Value::Object(before), Value::Object(after)) => self.objects(&at, before, after),
-            (Value::Array(before), Value::Array(after)) => self.lists(&at, before, after),
-            _ if before == after => {}
-            _ => self.ops.push(PatchOperation::Replace(ReplaceOperation { path: at, value: after.clone() })),
-        }
-    }
-
-    fn objects(&mut self, at: &PointerBuf, before: &Map<String, Value>, after: &Map<String, Value>) {
-        for key in before.keys().filter(|key| !after.contains_key(*key)) {
-            self.remove(at.with_trailing_token(key));
-        }
-        for (key, value) in after {
-            match before.get(key) {
-                Some(old) if old == value => {}
-                Some(old) => self.values(at.with_trailing_token(key), old, value),
-                None => self.add(at.with_trailing_token(key), value.clone()),
+/// Edits first, while indices are those of `before`; then removals from the end; then what is
+/// new. Elements are only ever found again in order, so all that is new stands behind them.
+fn lists(at: &Path, before: &[Value], after: &[Value], patch: &mut Patch) {
+    let mut removed = Vec::new();
+    let mut rest = after;
+    for (index, old) in before.iter().enumerate() {
+        match rest.split_first() {
+            Some((new, tail)) if old == new => rest = tail,
+            Some((new, tail)) if is_same_term(old, new) => {
+                values(&at.below(index), old, new, patch);
+                rest = tail;
             }
+            _ => removed.push(index),
         }
     }
-
-    /// Edits first, while indices are those of `before`; then removals from the end; then what is
-    /// new. Elements are only ever found again in order, so all that is new stands behind them.
-    fn lists(&mut self, at: &PointerBuf, before: &[Value], after: &[Value]) {
-        let mut removed = Vec::new();
-        let mut rest = after;
-        for (index, old) in before.iter().enumerate() {
-            match rest.split_first() {
-                Some((new, tail)) if old == new => rest = tail,
-                Some((new, tail)) if is_same_term(old, new) => {
-                    self.values(at.with_trailing_token(index), old, new);
-                    rest = tail;
-                }
-                _ => removed.push(index),
-            }
-        }
-        for index in removed.into_iter().rev() {
-            self.remove(at.with_trailing_token(index));
-        }
-        for new in rest {
-            self.add(at.with_trailing_token("-"), new.clone());
-        }
+    for index in removed.into_iter().rev() {
+        at.below(index).remove(patch);
     }
-
-    fn add(&mut self, path: PointerBuf, value: Value) {
-        self.ops.push(PatchOperation::Add(AddOperation { path, value }));
-    }
-
-    fn remove(&mut self, path: PointerBuf) {
-        self.ops.push(PatchOperation::Remove(RemoveOperation { path }));
+    for new in rest {
+        at.below("-").set(new, patch);
     }
 }
 
@@ -122,17 +117,18 @@ mod tests {
 
     use super::*;
 
+    /// The operations, after checking that they lead from the one to the other.
+    fn ops(field: &str, before: Value, after: Value) -> Value {
+        let mut patch = Patch::default();
+        write(field, &before.as_object().cloned(), &after.as_object().cloned(), &mut patch);
+        let mut document = json!({"spec": {field: before}});
+        json_patch::patch(&mut document, &patch.ops()).unwrap();
+        assert_eq!(document["spec"][field], after);
+        serde_json::to_value(patch.ops()).unwrap()
+    }
+
     fn list_ops(before: Value, after: Value) -> Value {
-        let (Value::Array(old), Value::Array(new)) = (before.clone(), after.clone()) else {
-            panic!("lists are compared");
-        };
-        let mut ops = Ops::at("");
-        ops.list("tolerations", &Some(old), &Some(new));
-        let ops = ops.finish();
-        let mut document = json!({"spec": {"tolerations": before}});
-        json_patch::patch(&mut document, &ops).unwrap();
-        assert_eq!(document["spec"]["tolerations"], after);
-        serde_json::to_value(ops).unwrap()
+        ops("affinity", json!({"list": before}), json!({"list": after}))
     }
 
     #[test]
@@ -146,9 +142,9 @@ mod tests {
         assert_eq!(
             ops,
             json!([
-                {"op": "remove", "path": "/spec/tolerations/3"},
-                {"op": "remove", "path": "/spec/tolerations/1"},
-                {"op": "add", "path": "/spec/tolerations/-", "value": "e"},
+                {"op": "remove", "path": "/spec/affinity/list/3"},
+                {"op": "remove", "path": "/spec/affinity/list/1"},
+                {"op": "add", "path": "/spec/affinity/list/-", "value": "e"},
             ])
         );
     }
@@ -169,23 +165,20 @@ mod tests {
         assert_eq!(
             ops,
             json!([
-                {"op": "remove", "path": "/spec/tolerations/0/matchExpressions/0"},
-                {"op": "add", "path": "/spec/tolerations/0/matchExpressions/-", "value": {"key": "c"}},
+                {"op": "remove", "path": "/spec/affinity/list/0/matchExpressions/0"},
+                {"op": "add", "path": "/spec/affinity/list/0/matchExpressions/-", "value": {"key": "c"}},
             ])
         );
     }
 
     #[test]
-    fn keys_with_slashes_are_escaped_below_any_base() {
-        let map = |value: Value| value.as_object().cloned();
-        let mut ops = Ops::at("/spec/template");
-        ops.map("nodeSelector", &map(json!({"a/b": "1", "c~d": "2"})), &map(json!({"a/b": "3", "e/f": "4"})));
+    fn keys_with_slashes_are_escaped() {
         assert_eq!(
-            serde_json::to_value(ops.finish()).unwrap(),
+            ops("nodeSelector", json!({"a/b": "1", "c~d": "2"}), json!({"a/b": "3", "e/f": "4"})),
             json!([
-                {"op": "remove", "path": "/spec/template/spec/nodeSelector/c~0d"},
-                {"op": "replace", "path": "/spec/template/spec/nodeSelector/a~1b", "value": "3"},
-                {"op": "add", "path": "/spec/template/spec/nodeSelector/e~1f", "value": "4"},
+                {"op": "remove", "path": "/spec/nodeSelector/c~0d"},
+                {"op": "replace", "path": "/spec/nodeSelector/a~1b", "value": "3"},
+                {"op": "add", "path": "/spec/nodeSelector/e~1f", "value": "4"},
             ])
         );
     }

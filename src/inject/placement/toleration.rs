@@ -6,10 +6,13 @@
 //! that matches a taint (`GetMatchingTolerations`), so one appended behind a toleration that covers
 //! it is never consulted.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use k8s_openapi::api::core::v1 as core;
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{patch::Patch, pod::Str, policy::unit::Json};
 
 /// A toleration of a policy, checked by [`crate::policy::scheduling::tolerations`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +21,52 @@ pub struct Toleration {
     operator: String,
     value: String,
     effect: String,
-    seconds: Option<i64>,
+    /// As a pod carries it, without what is empty.
+    json: Arc<str>,
+}
+
+/// A pod's list of tolerations, as it came or as it will be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tolerations {
+    /// Whether the pod has a list, be it empty.
+    there: bool,
+    list: Vec<Held>,
+}
+
+/// One of a pod's tolerations.
+///
+/// What the pod brought is only ever kept or taken out, so its place is all that a patch needs of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    key: String,
+    operator: String,
+    value: String,
+    effect: String,
+    /// Whether the API server would know it for a toleration.
+    readable: bool,
+    from: Origin,
+}
+
+/// Where a toleration comes from.
+#[derive(Clone, Debug, PartialEq)]
+enum Origin {
+    /// From the pod's list, at this place.
+    Pod(usize),
+    /// From a policy.
+    Policy(Arc<str>),
+}
+
+/// A toleration as the API server writes it.
+#[derive(Default, Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow, default)]
+    key: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    operator: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    value: Option<Str<'a>>,
+    #[serde(borrow, default)]
+    effect: Option<Str<'a>>,
 }
 
 /// A toleration as it is compared.
@@ -32,12 +80,23 @@ pub(crate) struct View<'a> {
 
 impl From<&core::Toleration> for Toleration {
     fn from(wire: &core::Toleration) -> Self {
+        let mut json = Map::new();
+        let fields =
+            [("key", &wire.key), ("operator", &wire.operator), ("value", &wire.value), ("effect", &wire.effect)];
+        for (name, text) in fields {
+            if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+                json.insert(name.to_owned(), Value::from(text));
+            }
+        }
+        if let Some(seconds) = wire.toleration_seconds {
+            json.insert("tolerationSeconds".to_owned(), Value::from(seconds));
+        }
         Self {
             key: wire.key.clone().unwrap_or_default(),
             operator: wire.operator.clone().unwrap_or_default(),
             value: wire.value.clone().unwrap_or_default(),
             effect: wire.effect.clone().unwrap_or_default(),
-            seconds: wire.toleration_seconds,
+            json: Value::Object(json).to_string().into(),
         }
     }
 }
@@ -45,22 +104,6 @@ impl From<&core::Toleration> for Toleration {
 impl Toleration {
     pub(crate) fn view(&self) -> View<'_> {
         View { key: &self.key, operator: operator(&self.operator), value: &self.value, effect: &self.effect }
-    }
-
-    /// The toleration as a pod carries it, without what is empty.
-    pub(crate) fn to_json(&self) -> Value {
-        let mut json = Map::new();
-        let fields =
-            [("key", &self.key), ("operator", &self.operator), ("value", &self.value), ("effect", &self.effect)];
-        for (name, text) in fields {
-            if !text.is_empty() {
-                json.insert(name.to_owned(), Value::from(text.as_str()));
-            }
-        }
-        if let Some(seconds) = self.seconds {
-            json.insert("tolerationSeconds".to_owned(), Value::from(seconds));
-        }
-        Value::Object(json)
     }
 }
 
@@ -70,19 +113,100 @@ impl fmt::Display for Toleration {
     }
 }
 
-impl<'a> View<'a> {
-    /// The toleration in a pod, or `None` where it is no object.
-    pub(crate) fn of(toleration: &'a Value) -> Option<Self> {
-        let fields = toleration.as_object()?;
-        let text = |name| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-        Some(Self {
-            key: text("key"),
-            operator: operator(text("operator")),
-            value: text("value"),
-            effect: text("effect"),
-        })
+impl Tolerations {
+    /// The list in a pod; `None` where it is no list.
+    ///
+    /// An element that is no toleration is left where it is, and counts as none.
+    pub(super) fn read(raw: Option<&RawValue>) -> Option<Self> {
+        let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(Self::default()) };
+        let list = match serde_json::from_str::<Vec<Wire<'_>>>(raw.get()) {
+            Ok(list) => list.into_iter().enumerate().map(|(place, wire)| Held::own(place, Some(wire))).collect(),
+            Err(_) => {
+                let list: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+                let wire = |raw| serde_json::from_str(RawValue::get(raw)).ok();
+                list.into_iter().enumerate().map(|(place, raw)| Held::own(place, wire(raw))).collect()
+            }
+        };
+        Some(Self { there: true, list })
     }
 
+    /// What is in the list.
+    pub(super) fn views(&self) -> impl Iterator<Item = View<'_>> {
+        self.list.iter().filter_map(Held::view)
+    }
+
+    pub(super) fn push(&mut self, toleration: &Toleration) {
+        let Toleration { key, operator, value, effect, json } = toleration.clone();
+        self.list.push(Held { key, operator, value, effect, readable: true, from: Origin::Policy(json) });
+    }
+
+    /// Takes out those for which `is_unwanted`, and gives them.
+    pub(super) fn remove(&mut self, mut is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held> {
+        self.list.extract_if(.., |held| held.view().is_some_and(|view| is_unwanted(&view))).collect()
+    }
+
+    /// Writes what leads from `before` to this: removals from the end, then what is new.
+    pub(super) fn write(&self, before: &Self, patch: &mut Patch) {
+        let mut rest = self.list.as_slice();
+        let mut removed = Vec::new();
+        for (place, old) in before.list.iter().enumerate() {
+            match rest.split_first() {
+                Some((new, tail)) if new.from == old.from => rest = tail,
+                _ => removed.push(place),
+            }
+        }
+        for place in removed.into_iter().rev() {
+            patch.remove(&["spec", "tolerations", &place.to_string()]);
+        }
+        let added: Vec<Json<'_>> = rest.iter().filter_map(Held::json).collect();
+        patch.append(&["spec", "tolerations"], before.there || !before.list.is_empty(), &added);
+    }
+}
+
+impl Held {
+    fn own(place: usize, wire: Option<Wire<'_>>) -> Self {
+        let readable = wire.is_some();
+        let wire = wire.unwrap_or_default();
+        let text = |text: Option<Str<'_>>| text.map(|text| text.0.into_owned()).unwrap_or_default();
+        Self {
+            key: text(wire.key),
+            operator: text(wire.operator),
+            value: text(wire.value),
+            effect: text(wire.effect),
+            readable,
+            from: Origin::Pod(place),
+        }
+    }
+
+    pub(crate) fn view(&self) -> Option<View<'_>> {
+        let view =
+            View { key: &self.key, operator: operator(&self.operator), value: &self.value, effect: &self.effect };
+        self.readable.then_some(view)
+    }
+
+    fn json(&self) -> Option<Json<'_>> {
+        match &self.from {
+            Origin::Pod(_) => None,
+            Origin::Policy(json) => Some(Json::text((&**json).into())),
+        }
+    }
+}
+
+/// The same tolerations in the same order.
+impl PartialEq for Tolerations {
+    fn eq(&self, other: &Self) -> bool {
+        self.list == other.list
+    }
+}
+
+/// The same toleration, whoever brought it.
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
+}
+
+impl View<'_> {
     /// Whether both are one toleration, seconds aside.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self == other
@@ -135,14 +259,24 @@ mod tests {
 
     use super::*;
 
+    fn list(tolerations: Value) -> Tolerations {
+        let raw = serde_json::value::to_raw_value(&tolerations).unwrap();
+        Tolerations::read(Some(&raw)).unwrap()
+    }
+
+    fn ask(one: Value, other: Value, question: impl for<'v> Fn(&View<'v>, &View<'v>) -> bool) -> bool {
+        let (one, other) = (list(json!([one])), list(json!([other])));
+        question(&one.views().next().unwrap(), &other.views().next().unwrap())
+    }
+
     fn covers(broad: Value, narrow: Value) -> bool {
-        View::of(&broad).unwrap().covers(&View::of(&narrow).unwrap())
+        ask(broad, narrow, |one, other| one.covers(other))
     }
 
     fn overlaps(one: Value, other: Value) -> bool {
-        let (one, other) = (View::of(&one).unwrap(), View::of(&other).unwrap());
-        assert_eq!(one.overlaps(&other), other.overlaps(&one));
-        one.overlaps(&other)
+        let answer = ask(one.clone(), other.clone(), |one, other| one.overlaps(other));
+        assert_eq!(answer, ask(other, one, |one, other| one.overlaps(other)));
+        answer
     }
 
     #[test]
@@ -150,7 +284,7 @@ mod tests {
         let bare = json!({"key": "spot", "value": "true", "effect": "NoExecute"});
         let full =
             json!({"key": "spot", "operator": "Equal", "value": "true", "effect": "NoExecute", "tolerationSeconds": 5});
-        assert!(View::of(&bare).unwrap().is_same(&View::of(&full).unwrap()));
+        assert!(ask(bare, full, |one, other| one.is_same(other)));
     }
 
     #[test]
@@ -204,7 +338,30 @@ mod tests {
             value: Some(String::new()),
             ..core::Toleration::default()
         };
-        let expected = json!({"key": "spot", "operator": "Exists"});
-        assert_eq!(Toleration::from(&wire).to_json(), expected);
+        assert_eq!(&*Toleration::from(&wire).json, r#"{"key":"spot","operator":"Exists"}"#);
+    }
+
+    #[test]
+    fn what_is_no_toleration_stays_in_its_place() {
+        let before = list(json!([7, {"key": "a", "operator": "Exists"}, {"key": ["b"]}, {"key": "c"}]));
+        let mut after = before.clone();
+        let removed = after.remove(|view| view.key == "c");
+        assert_eq!(removed.len(), 1);
+        assert_eq!(after.views().map(|view| view.key.to_owned()).collect::<Vec<_>>(), ["a"]);
+        let mut patch = Patch::default();
+        after.write(&before, &mut patch);
+        assert_eq!(patch.to_json(), r#"[{"op":"remove","path":"/spec/tolerations/3"}]"#);
+    }
+
+    #[test]
+    fn the_list_is_made_once_where_there_is_none() {
+        let spot = Toleration::from(&core::Toleration { key: Some("spot".into()), ..core::Toleration::default() });
+        let before = Tolerations::read(None).unwrap();
+        let mut after = before.clone();
+        after.push(&spot);
+        let mut patch = Patch::default();
+        after.write(&before, &mut patch);
+        assert_eq!(patch.to_json(), r#"[{"op":"add","path":"/spec/tolerations","value":[{"key":"spot"}]}]"#);
+        assert!(Tolerations::read(Some(&serde_json::value::to_raw_value("x").unwrap())).is_none());
     }
 }
