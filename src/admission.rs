@@ -284,7 +284,7 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     }
     let mut body = encode(response);
     if !decision.patch.is_empty() {
-        put_patch(&mut body, decision.patch.to_json().as_bytes());
+        put_patch(&mut body, decision.patch.json());
     }
     Admitted { body, outcome, summary }
 }
@@ -297,10 +297,14 @@ fn put_patch(body: &mut Vec<u8>, patch: &[u8]) {
         return;
     }
     body.truncate(body.len() - END.len());
-    body.reserve(patch.len() / 3 * 4 + 32);
+    let length = patch.len().div_ceil(3) * 4;
+    body.reserve(length + 16);
     body.extend_from_slice(b",\"patch\":\"");
-    let text = STANDARD.encode(patch);
-    body.extend_from_slice(text.as_bytes());
+    let start = body.len();
+    body.resize(start + length, 0);
+    // There is room for just what is written.
+    let written = body.get_mut(start..).and_then(|room| STANDARD.encode_slice(patch, room).ok());
+    body.truncate(start + written.unwrap_or_default());
     body.extend_from_slice(b"\"}}");
 }
 

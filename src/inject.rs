@@ -29,7 +29,6 @@ use crate::{
         Policy,
         set::Snapshot,
         template::{Facts, Labels, Template},
-        unit::Json,
     },
 };
 
@@ -76,7 +75,7 @@ struct Pass<'a, 'p> {
     controls: Controls<'a>,
     draft: Draft<'a>,
     patch: Patch,
-    annotations: Vec<(String, Json<'static>)>,
+    annotations: Vec<(&'p str, Cow<'p, str>)>,
     report: Report<'p>,
     security: PodSecurityLevel,
     /// The record of an earlier pass that the pod carries, as far as it can be read.

@@ -3,93 +3,90 @@
 
 use json_patch::PatchOperation;
 
-use crate::policy::unit::{Json, push_escaped};
+use crate::policy::unit::Json;
 
 /// Operations in the order in which they apply, kept as text: nearly all of what they carry comes as text from a policy,
 /// and goes as text to the API server. [`Patch::ops`] gives them as json-patch's types.
 #[derive(Clone, Debug, Default)]
 pub struct Patch {
-    json: String,
+    /// Empty, or a whole JSON list.
+    json: Vec<u8>,
     count: usize,
 }
 
 impl Patch {
     /// Sets a member of an object that is there; `add` replaces one that is there already.
     pub fn set(&mut self, path: &[&str], value: &Json<'_>) {
-        self.begin("add", path);
-        self.end_with(value.as_str());
+        self.begin("add", path, None);
+        self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
+        self.end();
     }
 
     /// Replaces what is there.
     pub fn replace(&mut self, path: &[&str], value: &Json<'_>) {
-        self.begin("replace", path);
-        self.end_with(value.as_str());
+        self.begin("replace", path, None);
+        self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
+        self.end();
     }
 
     /// Takes out what is there.
     pub fn remove(&mut self, path: &[&str]) {
-        self.begin("remove", path);
-        self.json.push('}');
+        self.begin("remove", path, None);
+        self.end();
     }
 
     /// Appends to a list; makes it where it is not `there`.
     pub fn append(&mut self, list: &[&str], there: bool, values: &[Json<'_>]) {
-        if values.is_empty() {
-            return;
-        }
         if there {
-            let mut end = list.to_vec();
-            end.push("-");
-            values.iter().for_each(|value| self.set(&end, value));
-            return;
-        }
-        self.begin("add", list);
-        let mut json = String::from("[");
-        for value in values {
-            if json.len() > 1 {
-                json.push(',');
+            for value in values {
+                self.begin("add", list, Some("-"));
+                self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
+                self.end();
             }
-            json.push_str(value.as_str());
+        } else if !values.is_empty() {
+            self.begin("add", list, None);
+            self.value(|json| {
+                for (number, value) in values.iter().enumerate() {
+                    json.push(if number == 0 { b'[' } else { b',' });
+                    json.extend_from_slice(value.as_str().as_bytes());
+                }
+                json.push(b']');
+            });
+            self.end();
         }
-        json.push(']');
-        self.end_with(&json);
     }
 
-    /// Sets members of an object; makes it where it is not `there`.
-    pub fn merge(&mut self, object: &[&str], there: bool, members: &[(String, Json<'_>)]) {
-        if members.is_empty() {
-            return;
-        }
+    /// Sets members of an object of strings, such as labels; makes it where it is not `there`.
+    pub fn merge(&mut self, object: &[&str], there: bool, members: &[(&str, &str)]) {
         if there {
             for (name, value) in members {
-                let mut path = object.to_vec();
-                path.push(name);
-                self.set(&path, value);
+                self.begin("add", object, Some(name));
+                self.value(|json| push_string(json, value));
+                self.end();
             }
-            return;
+        } else if !members.is_empty() {
+            self.begin("add", object, None);
+            self.value(|json| {
+                for (number, (name, value)) in members.iter().enumerate() {
+                    json.push(if number == 0 { b'{' } else { b',' });
+                    push_string(json, name);
+                    json.push(b':');
+                    push_string(json, value);
+                }
+                json.push(b'}');
+            });
+            self.end();
         }
-        self.begin("add", object);
-        let mut json = String::from("{");
-        for (name, value) in members {
-            if json.len() > 1 {
-                json.push(',');
-            }
-            json.push('"');
-            push_escaped(&mut json, name);
-            json.push_str("\":");
-            json.push_str(value.as_str());
-        }
-        json.push('}');
-        self.end_with(&json);
     }
 
     /// Adds operations that were made elsewhere, for the same object.
     pub fn extend(&mut self, ops: impl IntoIterator<Item = PatchOperation>) {
         for op in ops {
             // An operation always has a JSON form.
-            if let Ok(json) = serde_json::to_string(&op) {
+            if let Ok(op) = serde_json::to_vec(&op) {
                 self.separate();
-                self.json.push_str(&json);
+                self.json.extend_from_slice(&op);
+                self.json.push(b']');
             }
         }
     }
@@ -108,46 +105,65 @@ impl Patch {
 
     /// The JSON document that RFC 6902 describes.
     #[must_use]
-    pub fn to_json(&self) -> String {
-        if self.json.is_empty() { "[]".to_owned() } else { format!("{}]", self.json) }
+    pub fn json(&self) -> &[u8] {
+        if self.json.is_empty() { b"[]" } else { &self.json }
     }
 
     /// The operations as json-patch's types.
     #[must_use]
     pub fn ops(&self) -> Vec<PatchOperation> {
         // What was written above is a patch.
-        serde_json::from_str(&self.to_json()).unwrap_or_default()
+        serde_json::from_slice(self.json()).unwrap_or_default()
     }
 
+    /// Opens the list, or opens it again for one more.
     fn separate(&mut self) {
-        if self.json.is_empty() {
+        if self.json.pop().is_some() {
+            self.json.push(b',');
+        } else {
             self.json.reserve(2048);
+            self.json.push(b'[');
         }
-        self.json.push(if self.count == 0 { '[' } else { ',' });
         self.count += 1;
     }
 
-    fn begin(&mut self, op: &str, path: &[&str]) {
+    fn begin(&mut self, op: &str, path: &[&str], last: Option<&str>) {
         self.separate();
-        self.json.push_str("{\"op\":\"");
-        self.json.push_str(op);
-        self.json.push_str("\",\"path\":\"");
-        for token in path {
-            self.json.push('/');
-            if token.contains(['~', '/']) {
-                push_escaped(&mut self.json, &token.replace('~', "~0").replace('/', "~1"));
-            } else {
-                push_escaped(&mut self.json, token);
-            }
+        for part in ["{\"op\":\"", op, "\",\"path\":\""] {
+            self.json.extend_from_slice(part.as_bytes());
         }
-        self.json.push('"');
+        for token in path.iter().copied().chain(last) {
+            self.json.push(b'/');
+            push_token(&mut self.json, token);
+        }
+        self.json.push(b'"');
     }
 
-    fn end_with(&mut self, value: &str) {
-        self.json.push_str(",\"value\":");
-        self.json.push_str(value);
-        self.json.push('}');
+    fn value(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.json.extend_from_slice(b",\"value\":");
+        write(&mut self.json);
     }
+
+    fn end(&mut self) {
+        self.json.extend_from_slice(b"}]");
+    }
+}
+
+/// A reference token of RFC 6901, as the inside of a JSON string.
+fn push_token(json: &mut Vec<u8>, token: &str) {
+    if token.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'~' | b'/' | b'"' | b'\\')) {
+        return json.extend_from_slice(token.as_bytes());
+    }
+    let start = json.len();
+    push_string(json, &token.replace('~', "~0").replace('/', "~1"));
+    // Its quotes are not wanted: the path's are there.
+    json.pop();
+    json.remove(start);
+}
+
+fn push_string(json: &mut Vec<u8>, text: &str) {
+    // A string always has a JSON form, and memory takes all that is written.
+    let _ = serde_json::to_writer(json, text);
 }
 
 #[cfg(test)]
@@ -161,13 +177,13 @@ mod tests {
         let mut patch = Patch::default();
         patch.append(&["spec", "volumes"], false, &[Json::of(&json!({"name": "a"})), Json::of(&json!({"name": "b"}))]);
         patch.append(&["spec", "containers", "0", "env"], true, &[Json::of(&json!({"name": "A"}))]);
-        patch.merge(&["metadata", "labels"], true, &[("a/b~c".into(), Json::string("v"))]);
+        patch.merge(&["metadata", "labels"], true, &[("a/b~c\"", "v\n")]);
         assert_eq!(
             json!(patch.ops()),
             json!([
                 {"op": "add", "path": "/spec/volumes", "value": [{"name": "a"}, {"name": "b"}]},
                 {"op": "add", "path": "/spec/containers/0/env/-", "value": {"name": "A"}},
-                {"op": "add", "path": "/metadata/labels/a~1b~0c", "value": "v"}
+                {"op": "add", "path": "/metadata/labels/a~1b~0c\"", "value": "v\n"}
             ])
         );
     }

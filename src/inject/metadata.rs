@@ -1,6 +1,6 @@
 //! Labels, annotations and the marker.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     Pass,
@@ -27,7 +27,7 @@ enum Fate {
 #[derive(Default)]
 struct Wanted<'p> {
     /// What is to be set.
-    set: Vec<(String, Json<'static>)>,
+    set: Vec<(&'p str, &'p str)>,
     /// Keys that are as a policy wants them, set now or there already: they are that policy's.
     held: Vec<(&'p str, &'p str)>,
 }
@@ -36,7 +36,7 @@ impl<'p> Wanted<'p> {
     fn add(&mut self, key: &'p str, value: &'p str, fate: Fate) {
         match fate {
             Fate::Set => {
-                self.set.push((key.to_owned(), Json::string(value)));
+                self.set.push((key, value));
                 self.held.push((key, value));
             }
             Fate::Present => self.held.push((key, value)),
@@ -79,7 +79,8 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             self.ensure_metadata();
         }
         self.patch.merge(&["metadata", "labels"], there, &labels.set);
-        self.annotations.extend(annotations.set);
+        let annotations = annotations.set.into_iter().map(|(key, value)| (key, Cow::Borrowed(value)));
+        self.annotations.extend(annotations);
         Ok(())
     }
 
@@ -134,6 +135,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         if !annotations.is_empty() {
             self.ensure_metadata();
         }
+        let annotations: Vec<(&str, &str)> = annotations.iter().map(|(key, value)| (*key, &**value)).collect();
         self.patch.merge(&["metadata", "annotations"], there, &annotations);
     }
 
@@ -152,12 +154,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             return;
         }
         let text = marker.to_text();
-        let ours = self.annotations.iter().map(|(key, value)| key.len() + value.as_str().len());
+        let ours = self.annotations.iter().map(|(key, value)| key.len() + value.len());
         if weight(pod) + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
             warnings.push(format!("stowage: {INJECTED} is left out: the pod's annotations would pass 256 KiB"));
             return;
         }
-        self.annotations.push((INJECTED.to_owned(), Json::string(&text)));
+        self.annotations.push((INJECTED, Cow::Owned(text)));
     }
 }
 

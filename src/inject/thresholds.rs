@@ -14,7 +14,6 @@ use super::{
 use crate::{
     duration,
     pod::{Str, text},
-    policy::unit::Json,
     threshold::{State, mlrun::run_words},
 };
 
@@ -51,7 +50,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     return;
                 }
                 let json = serde_json::to_string(&run.words).unwrap_or_default();
-                self.annotations.push((STATE_THRESHOLDS.to_owned(), Json::string(&json)));
+                self.annotations.push((STATE_THRESHOLDS, json.into()));
                 self.report.came_of(step, Outcome::Applied);
             }
             Err(error) => self.report.warn(step, error.to_string()),
