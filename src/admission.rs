@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::Serialize;
 
 use crate::{
     inject::{
         Decision, Place, decide,
         report::{Outcome as StepOutcome, Refusal},
     },
-    pod::{PodView, Str},
+    json::{self, Read, Reader, Str, read_fields},
+    pod::PodView,
     policy::set::Snapshot,
 };
 
@@ -74,15 +75,8 @@ pub struct Summary {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unreadable {
     /// Not JSON, or not of a review's shape.
-    #[error("the body is not an AdmissionReview: {what} at line {line} column {column}")]
-    Json {
-        /// Kind of the mistake.
-        what: &'static str,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
+    #[error("the body is not an AdmissionReview: {0}")]
+    Json(#[from] json::Error),
     /// Not text.
     #[error("the body is not an AdmissionReview: it is not UTF-8 at byte {at}")]
     Encoding {
@@ -103,41 +97,26 @@ pub enum Unreadable {
     NoObject,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>, 'de: 'a"))]
 struct Review<'a, T> {
-    #[serde(default)]
     api_version: Option<Str<'a>>,
-    #[serde(default)]
     kind: Option<Str<'a>>,
     request: Option<Request<'a, T>>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", bound(deserialize = "T: Deserialize<'de>, 'de: 'a"))]
 struct Request<'a, T> {
-    #[serde(default)]
     uid: Option<Str<'a>>,
-    #[serde(default)]
     resource: Option<Resource<'a>>,
-    #[serde(default)]
     sub_resource: Option<Str<'a>>,
-    #[serde(default)]
     namespace: Option<Str<'a>>,
-    #[serde(default)]
     operation: Option<Str<'a>>,
-    #[serde(default)]
     dry_run: Option<bool>,
     object: Option<T>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Resource<'a> {
-    #[serde(borrow, default)]
     group: Option<Str<'a>>,
-    #[serde(borrow, default)]
     version: Option<Str<'a>>,
-    #[serde(borrow, default)]
     resource: Option<Str<'a>>,
 }
 
@@ -180,9 +159,9 @@ struct Status {
 pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
     // Checked once as a whole, so that serde_json need not check every string by itself.
     let body = std::str::from_utf8(body).map_err(|error| Unreadable::Encoding { at: error.valid_up_to() })?;
-    let review: Review<'_, PodView<'_>> = match serde_json::from_str(body) {
+    let review: Review<'_, PodView<'_>> = match json::read(body) {
         Ok(review) => review,
-        Err(error) => return admit_other(body, &error),
+        Err(error) => return admit_other(body, error),
     };
     let request = check(review.api_version.as_ref(), review.kind.as_ref(), review.request)?;
     let uid = request.uid.as_ref().map(Str::as_str).filter(|uid| !uid.is_empty()).ok_or(Unreadable::NoUid)?;
@@ -211,11 +190,11 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
 }
 
 /// A review whose object is not a pod's may hold anything; it is admitted as it is.
-fn admit_other(body: &str, error: &serde_json::Error) -> Result<Admitted, Unreadable> {
-    let review: Review<'_, IgnoredAny> = serde_json::from_str(body).map_err(|error| unreadable(&error))?;
+fn admit_other(body: &str, error: json::Error) -> Result<Admitted, Unreadable> {
+    let review: Review<'_, ()> = json::read(body)?;
     let request = check(review.api_version.as_ref(), review.kind.as_ref(), review.request)?;
     if is_pod_creation(&request) {
-        return Err(unreadable(error));
+        return Err(error.into());
     }
     let uid = request.uid.as_ref().map(Str::as_str).filter(|uid| !uid.is_empty()).ok_or(Unreadable::NoUid)?;
     Ok(untouched(uid, Summary { uid: uid.to_owned(), ..Summary::default() }))
@@ -238,18 +217,6 @@ fn is_pod_creation<T>(request: &Request<'_, T>) -> bool {
         is(&resource.group, "") && is(&resource.version, "v1") && is(&resource.resource, "pods")
     });
     pods && is(&request.sub_resource, "") && is(&request.operation, "CREATE")
-}
-
-/// serde_json quotes values in its messages; a pod's hold secrets.
-fn unreadable(error: &serde_json::Error) -> Unreadable {
-    use serde_json::error::Category;
-    let what = match error.classify() {
-        Category::Io => "the body could not be read",
-        Category::Syntax => "JSON is malformed",
-        Category::Data => "a field has the wrong type or is missing",
-        Category::Eof => "JSON ends too early",
-    };
-    Unreadable::Json { what, line: error.line(), column: error.column() }
 }
 
 fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
@@ -366,6 +333,46 @@ pub fn review_of(uid: &str, decision: &Result<Decision<'_>, Refusal>) -> Vec<u8>
         Err(refusal) => refused(uid, refusal, Summary::default()).body,
     }
 }
+
+impl<'a, T: Read<'a>> Read<'a> for Review<'a, T> {
+    fn read(json: &mut Reader<'a>) -> Result<Self, json::Error> {
+        let mut review = Self { api_version: None, kind: None, request: None };
+        json.object(|json, key| match key.as_str() {
+            "apiVersion" => json.into(&mut review.api_version),
+            "kind" => json.into(&mut review.kind),
+            "request" => json.into(&mut review.request),
+            _ => json.skip(),
+        })?;
+        Ok(review)
+    }
+}
+
+impl<'a, T: Read<'a>> Read<'a> for Request<'a, T> {
+    fn read(json: &mut Reader<'a>) -> Result<Self, json::Error> {
+        let mut request = Self {
+            uid: None,
+            resource: None,
+            sub_resource: None,
+            namespace: None,
+            operation: None,
+            dry_run: None,
+            object: None,
+        };
+        json.object(|json, key| match key.as_str() {
+            "uid" => json.into(&mut request.uid),
+            "resource" => json.into(&mut request.resource),
+            "subResource" => json.into(&mut request.sub_resource),
+            "namespace" => json.into(&mut request.namespace),
+            "operation" => json.into(&mut request.operation),
+            "dryRun" => json.into(&mut request.dry_run),
+            "object" => json.into(&mut request.object),
+            _ => json.skip(),
+        })?;
+        Ok(request)
+    }
+}
+
+read_fields!(Resource { "group" => group, "version" => version, "resource" => resource });
 
 impl Outcome {
     /// The word that metrics and logs use.

@@ -1,7 +1,7 @@
 //! Stowage: storage, credentials and placement for machine-learning pods, at admission; and a judgement of which pods are
 //! stuck.
 //!
-//! The core ([`policy`], [`pod`], [`inject`], [`patch`], [`duration`], [`threshold`], [`admission`]) is pure: bytes and
+//! The core ([`json`], [`policy`], [`pod`], [`inject`], [`patch`], [`duration`], [`threshold`], [`admission`]) is pure: bytes and
 //! values in, values out. Everything else is an edge, and only [`cli`] wires them.
 
 pub mod admission;
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod deadline;
 pub mod duration;
 pub mod inject;
+pub mod json;
 pub mod metrics;
 pub mod patch;
 pub mod pod;

@@ -4,192 +4,135 @@
 //! is read when a decision asks for it. Unknown fields are skipped, `null` counts as absent (Go writes it for empty
 //! lists), and no field of the pod is ever written back from here.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, Visitor},
+use crate::{
+    json::{Error, Fields, Raw, Read, Reader, Str, read_fields},
+    policy::template::Labels,
 };
-use serde_json::value::RawValue;
-
-use crate::policy::template::Labels;
 
 /// Annotation of a static pod's mirror; the API server lets nobody change such a pod.
 pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
-/// A string of the review, borrowed where JSON does not escape it.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Str<'a>(pub Cow<'a, str>);
-
-/// A JSON object as its fields, in order.
-#[derive(Clone, Debug)]
-pub struct Fields<'a, T>(pub Vec<(Str<'a>, T)>);
-
 /// A pod, or a pod template.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct PodView<'a> {
     /// `metadata`.
-    #[serde(borrow, default)]
     pub metadata: Option<Metadata<'a>>,
     /// `spec`.
-    #[serde(borrow, default)]
     pub spec: Option<Spec<'a>>,
 }
 
 /// `metadata` of a pod.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Metadata<'a> {
     /// `name`; absent where the API server is to make one.
-    #[serde(borrow, default)]
     pub name: Option<Str<'a>>,
     /// `generateName`.
-    #[serde(borrow, default)]
     pub generate_name: Option<Str<'a>>,
     /// `labels`.
-    #[serde(borrow, default)]
     pub labels: Option<Fields<'a, Option<Str<'a>>>>,
     /// `annotations`; the values may be large, so they stay raw.
-    #[serde(borrow, default)]
-    pub annotations: Option<Fields<'a, &'a RawValue>>,
+    pub annotations: Option<Fields<'a, Raw<'a>>>,
     /// `ownerReferences`.
-    #[serde(borrow, default)]
     pub owner_references: Option<Vec<Owner<'a>>>,
 }
 
 /// One of a pod's `ownerReferences`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Owner<'a> {
     /// `kind`.
-    #[serde(borrow, default)]
     pub kind: Option<Str<'a>>,
     /// `controller`.
-    #[serde(default)]
     pub controller: Option<bool>,
 }
 
 /// `spec` of a pod.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct Spec<'a> {
     /// `volumes`.
-    #[serde(borrow, default)]
     pub volumes: Option<Vec<VolumeView<'a>>>,
     /// `initContainers`.
-    #[serde(borrow, default)]
     pub init_containers: Option<Vec<ContainerView<'a>>>,
     /// `containers`.
-    #[serde(borrow, default)]
     pub containers: Option<Vec<ContainerView<'a>>>,
     /// `nodeName`.
-    #[serde(borrow, default)]
     pub node_name: Option<Str<'a>>,
     /// `serviceAccountName`.
-    #[serde(borrow, default)]
     pub service_account_name: Option<Str<'a>>,
     /// `serviceAccount`, the deprecated twin.
-    #[serde(borrow, default)]
     pub service_account: Option<Str<'a>>,
     /// `priorityClassName`.
-    #[serde(borrow, default)]
     pub priority_class_name: Option<Str<'a>>,
     /// `priority`, as the API server resolved it.
-    #[serde(default)]
     pub priority: Option<i64>,
     /// `preemptionPolicy`, as the API server resolved it.
-    #[serde(borrow, default)]
-    pub preemption_policy: Option<&'a RawValue>,
+    pub preemption_policy: Option<Raw<'a>>,
     /// `nodeSelector`.
-    #[serde(borrow, default)]
-    pub node_selector: Option<&'a RawValue>,
+    pub node_selector: Option<Raw<'a>>,
     /// `tolerations`.
-    #[serde(borrow, default)]
-    pub tolerations: Option<&'a RawValue>,
+    pub tolerations: Option<Raw<'a>>,
     /// `affinity`.
-    #[serde(borrow, default)]
-    pub affinity: Option<&'a RawValue>,
+    pub affinity: Option<Raw<'a>>,
     /// `securityContext` of the pod.
-    #[serde(borrow, default)]
-    pub security_context: Option<&'a RawValue>,
+    pub security_context: Option<Raw<'a>>,
     /// `imagePullSecrets`.
-    #[serde(borrow, default)]
-    pub image_pull_secrets: Option<&'a RawValue>,
+    pub image_pull_secrets: Option<Raw<'a>>,
     /// `resources` of the pod as a whole.
-    #[serde(borrow, default)]
-    pub resources: Option<&'a RawValue>,
+    pub resources: Option<Raw<'a>>,
     /// `os`.
-    #[serde(borrow, default)]
     pub os: Option<Os<'a>>,
 }
 
 /// `os` of a pod.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct Os<'a> {
     /// `linux` or `windows`.
-    #[serde(borrow, default)]
     pub name: Option<Str<'a>>,
 }
 
 /// One container.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct ContainerView<'a> {
     /// `name`.
-    #[serde(borrow, default)]
     pub name: Option<Str<'a>>,
     /// `env`.
-    #[serde(borrow, default)]
     pub env: Option<Vec<EnvView<'a>>>,
     /// `envFrom`.
-    #[serde(borrow, default)]
-    pub env_from: Option<Vec<&'a RawValue>>,
+    pub env_from: Option<Vec<Raw<'a>>>,
     /// `volumeMounts`.
-    #[serde(borrow, default)]
     pub volume_mounts: Option<Vec<MountView<'a>>>,
     /// `resources`.
-    #[serde(borrow, default)]
-    pub resources: Option<&'a RawValue>,
+    pub resources: Option<Raw<'a>>,
     /// `imagePullPolicy`.
-    #[serde(borrow, default)]
     pub image_pull_policy: Option<Str<'a>>,
 }
 
 /// One environment variable.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct EnvView<'a> {
     /// `name`.
-    #[serde(borrow, default)]
     pub name: Option<Str<'a>>,
     /// `value`.
-    #[serde(borrow, default)]
-    pub value: Option<&'a RawValue>,
+    pub value: Option<Raw<'a>>,
     /// `valueFrom`.
-    #[serde(borrow, default)]
-    pub value_from: Option<&'a RawValue>,
+    pub value_from: Option<Raw<'a>>,
 }
 
 /// One volume mount.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub struct MountView<'a> {
     /// `name` of the volume.
-    #[serde(borrow, default)]
     pub name: Option<Str<'a>>,
     /// `mountPath`.
-    #[serde(borrow, default)]
     pub mount_path: Option<Str<'a>>,
     /// `subPath`.
-    #[serde(borrow, default)]
     pub sub_path: Option<Str<'a>>,
     /// `subPathExpr`.
-    #[serde(borrow, default)]
     pub sub_path_expr: Option<Str<'a>>,
     /// `readOnly`.
-    #[serde(default)]
     pub read_only: Option<bool>,
     /// `mountPropagation`.
-    #[serde(borrow, default)]
     pub mount_propagation: Option<Str<'a>>,
 }
 
@@ -199,15 +142,7 @@ pub struct VolumeView<'a> {
     /// `name`.
     pub name: Str<'a>,
     /// The source's field name (`persistentVolumeClaim`, `secret`, …) and content.
-    pub source: Option<(Str<'a>, &'a RawValue)>,
-}
-
-impl Str<'_> {
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+    pub source: Option<(Str<'a>, Raw<'a>)>,
 }
 
 impl<'a> PodView<'a> {
@@ -222,7 +157,7 @@ impl<'a> PodView<'a> {
 
     /// The raw value of an annotation.
     #[must_use]
-    pub fn raw_annotation(&self, key: &str) -> Option<&'a RawValue> {
+    pub fn raw_annotation(&self, key: &str) -> Option<Raw<'a>> {
         let annotations = &self.metadata.as_ref()?.annotations.as_ref()?.0;
         annotations.iter().find(|(name, _)| name.as_str() == key).map(|(_, value)| *value)
     }
@@ -230,7 +165,7 @@ impl<'a> PodView<'a> {
     /// The value of an annotation.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<Cow<'a, str>> {
-        self.raw_annotation(key).and_then(text)
+        self.raw_annotation(key).and_then(Raw::text)
     }
 
     /// Every container, init containers first, with the field it stands in and its index there.
@@ -287,12 +222,6 @@ impl Labels for PodView<'_> {
     }
 }
 
-/// The string in `raw`; `None` where it is something else.
-#[must_use]
-pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Str<'_>>(raw.get()).ok().map(|text| text.0)
-}
-
 /// A path as the kubelet compares it: without double and trailing slashes.
 #[must_use]
 pub fn clean_path(path: &str) -> Cow<'_, str> {
@@ -312,81 +241,66 @@ pub fn clean_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{root}{}", parts.join("/")))
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct StrVisitor<'a>(PhantomData<&'a ()>);
+read_fields!(PodView { "metadata" => metadata, "spec" => spec });
+read_fields!(Metadata {
+    "name" => name,
+    "generateName" => generate_name,
+    "labels" => labels,
+    "annotations" => annotations,
+    "ownerReferences" => owner_references,
+});
+read_fields!(Owner { "kind" => kind, "controller" => controller });
+read_fields!(Spec {
+    "volumes" => volumes,
+    "initContainers" => init_containers,
+    "containers" => containers,
+    "nodeName" => node_name,
+    "serviceAccountName" => service_account_name,
+    "serviceAccount" => service_account,
+    "priorityClassName" => priority_class_name,
+    "priority" => priority,
+    "preemptionPolicy" => preemption_policy,
+    "nodeSelector" => node_selector,
+    "tolerations" => tolerations,
+    "affinity" => affinity,
+    "securityContext" => security_context,
+    "imagePullSecrets" => image_pull_secrets,
+    "resources" => resources,
+    "os" => os,
+});
+read_fields!(Os { "name" => name });
+read_fields!(ContainerView {
+    "name" => name,
+    "env" => env,
+    "envFrom" => env_from,
+    "volumeMounts" => volume_mounts,
+    "resources" => resources,
+    "imagePullPolicy" => image_pull_policy,
+});
+read_fields!(EnvView { "name" => name, "value" => value, "valueFrom" => value_from });
+read_fields!(MountView {
+    "name" => name,
+    "mountPath" => mount_path,
+    "subPath" => sub_path,
+    "subPathExpr" => sub_path_expr,
+    "readOnly" => read_only,
+    "mountPropagation" => mount_propagation,
+});
 
-        impl<'de: 'a, 'a> Visitor<'de> for StrVisitor<'a> {
-            type Value = Str<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
+impl<'a> Read<'a> for VolumeView<'a> {
+    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
+        let mut volume = Self::default();
+        json.object(|json, key| {
+            if key.as_str() == "name" {
+                volume.name = Option::read(json)?.unwrap_or_default();
+            } else if volume.source.is_none() {
+                volume.source = Option::read(json)?.map(|source| (key, source));
+            } else {
+                json.skip()?;
             }
-
-            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Str<'a>, E> {
-                Ok(Str(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Str<'a>, E> {
-                Ok(Str(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(StrVisitor(PhantomData))
-    }
-}
-
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Fields<'a, T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldsVisitor<'a, T>(PhantomData<(&'a (), T)>);
-
-        impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for FieldsVisitor<'a, T> {
-            type Value = Fields<'a, T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::with_capacity(8);
-                while let Some(entry) = access.next_entry()? {
-                    fields.push(entry);
-                }
-                Ok(Fields(fields))
-            }
-        }
-
-        deserializer.deserialize_map(FieldsVisitor(PhantomData))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for VolumeView<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct VolumeVisitor<'a>(PhantomData<&'a ()>);
-
-        impl<'de: 'a, 'a> Visitor<'de> for VolumeVisitor<'a> {
-            type Value = VolumeView<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a volume")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<VolumeView<'a>, A::Error> {
-                let mut volume = VolumeView::default();
-                while let Some(key) = access.next_key::<Str<'a>>()? {
-                    if key.as_str() == "name" {
-                        volume.name = access.next_value::<Option<Str<'a>>>()?.unwrap_or_default();
-                    } else if volume.source.is_none() {
-                        volume.source = access.next_value::<Option<&'a RawValue>>()?.map(|source| (key, source));
-                    } else {
-                        access.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(volume)
-            }
-        }
-
-        deserializer.deserialize_map(VolumeVisitor(PhantomData))
+            Ok(())
+        })?;
+        Ok(volume)
     }
 }
 
@@ -399,7 +313,7 @@ mod tests {
         let json = r#"{"metadata":{"name":"p","labels":{"a\/b":"c","d":null},"annotations":null,"x":[1]},
             "spec":{"volumes":[{"name":"v","newSource":{"a":1}},{"name":"w"}],"containers":[{"name":"c","env":null,
             "envFrom":[],"volumeMounts":[{"name":"v","mountPath":"\/data\/"}],"future":{"deep":[{}]}}]}}"#;
-        let pod: PodView<'_> = serde_json::from_str(json).unwrap();
+        let pod: PodView<'_> = crate::json::read(json).unwrap();
         assert_eq!(pod.label("a/b"), Some("c"));
         assert_eq!(pod.label("d"), Some(""));
         assert_eq!(pod.name(), "p");

@@ -9,12 +9,14 @@ use stowage::inject::placement::{
     self, Affinity, Edits, Note, Placement, PlacementFacts, Toleration, TooManyTerms, affinity::MAX_TERMS, defaults,
 };
 use stowage::inject::preemption::{self, ConstrainWithoutLabels, Mode, Preemption};
+use stowage::json;
 use stowage::patch::Patch;
 
 fn read(spec: &Value) -> Placement {
-    let raw = |field: &str| Some(serde_json::value::to_raw_value(spec.get(field)?).unwrap());
+    let raw = |field: &str| Some(spec.get(field)?.to_string());
     let fields = ["nodeSelector", "tolerations", "affinity"].map(raw);
-    let [selector, tolerations, affinity] = fields.each_ref().map(Option::as_deref);
+    let [selector, tolerations, affinity] =
+        fields.each_ref().map(|text| text.as_deref().map(|text| json::read(text).unwrap()));
     Placement::read(selector, tolerations, affinity).unwrap()
 }
 

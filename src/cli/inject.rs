@@ -14,6 +14,7 @@ use super::{Failure, files, print, say};
 use crate::{
     admission::{admit, is_review, review_of, shorten},
     inject::{Decision, decide, report::Refusal},
+    json,
     pod::PodView,
     policy::{document, set::Snapshot},
 };
@@ -136,9 +137,8 @@ impl Printer {
     fn pod(&mut self, object: Value, target: &Target, namespace: &str, snapshot: &Snapshot) -> Result<(), Failure> {
         let name = format!("{} {}", target.kind, workload::name(&object));
         let filled = target.filled(&object);
-        let bytes = serde_json::to_vec(&filled).context("encoding the pod")?;
-        let pod: PodView<'_> = serde_json::from_slice(&bytes)
-            .map_err(|error| anyhow!("{name}: not a pod: line {} column {}", error.line(), error.column()))?;
+        let text = serde_json::to_string(&filled).context("encoding the pod")?;
+        let pod: PodView<'_> = json::read(&text).map_err(|error| anyhow!("{name}: not a pod: {error}"))?;
         let decision = if pod.is_mirror() || namespace == "kube-system" {
             Ok(Decision::left_alone("mirror pods and kube-system are never touched"))
         } else {

@@ -107,7 +107,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                 _ => continue,
             };
             let mut same = ours.sources.iter().filter(|(ours, _)| *ours == kind.as_str());
-            if !same.any(|(kind, ours)| same_source(kind, source, ours)) {
+            if !same.any(|(kind, ours)| same_source(kind, *source, ours)) {
                 return Some(storage.to_owned());
             }
         }

@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::equal::{same_env, same_env_from, same_source, same_source_values};
 use crate::{
+    json::Str,
     patch::Patch,
-    pod::{ContainerView, MountView, PodView, Str, VolumeView, clean_path},
+    pod::{ContainerView, MountView, PodView, VolumeView, clean_path},
     policy::unit::{Json, push_escaped},
 };
 
@@ -230,7 +231,7 @@ impl Found<'_> {
 }
 
 fn is_same(volume: &VolumeView<'_>, kind: &str, source: &LazyCell<Value, impl FnOnce() -> Value>) -> bool {
-    volume.source.as_ref().is_some_and(|(own, raw)| own.as_str() == kind && same_source(kind, raw, source))
+    volume.source.as_ref().is_some_and(|(own, raw)| own.as_str() == kind && same_source(kind, *raw, source))
 }
 
 /// `name-2`, cut so that it stays a DNS label.

@@ -3,13 +3,13 @@
 //! At reinvocation the API server has filled defaults into what an earlier pass added, and has written quantities in
 //! their canonical form (`pkg/apis/core/v1/defaults.go`). Both sides are brought to one form before they are compared.
 
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, json};
 
-use crate::{inject::placement::quantity::Quantity, pod::EnvView};
+use crate::{inject::placement::quantity::Quantity, json::Raw, pod::EnvView};
 
 /// Whether the source `raw` of a pod's volume of `kind` is the same as `ours`.
 #[must_use]
-pub fn same_source(kind: &str, raw: &RawValue, ours: &Value) -> bool {
+pub fn same_source(kind: &str, raw: Raw<'_>, ours: &Value) -> bool {
     serde_json::from_str::<Value>(raw.get()).is_ok_and(|theirs| same_source_values(kind, &theirs, ours))
 }
 
@@ -32,10 +32,10 @@ pub fn same_source_values(kind: &str, theirs: &Value, ours: &Value) -> bool {
 /// Whether a pod's variable is the same as the entry `ours`.
 #[must_use]
 pub fn same_env(theirs: &EnvView<'_>, ours: &Value) -> bool {
-    let parse = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    let parse = |raw: Option<Raw<'_>>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     if ours.get("valueFrom").is_none() {
         let value = ours.get("value").and_then(Value::as_str).unwrap_or_default();
-        let their_value = theirs.value.map_or_else(|| Some("".into()), crate::pod::text);
+        let their_value = theirs.value.map_or_else(|| Some("".into()), Raw::text);
         return theirs.value_from.is_none() && their_value.is_some_and(|text| text == value);
     }
     let none = Value::Null;
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn compares_variables_by_what_they_say() {
-        let theirs = |json: &'static str| serde_json::from_str::<EnvView<'_>>(json).unwrap();
+        let theirs = |json: &'static str| crate::json::read::<EnvView<'_>>(json).unwrap();
         assert!(same_env(&theirs(r#"{"name":"A"}"#), &json!({"name": "A", "value": ""})));
         assert!(same_env(&theirs(r#"{"name":"A","value":"x\n"}"#), &json!({"name": "A", "value": "x\n"})));
         assert!(!same_env(&theirs(r#"{"name":"A","value":"x"}"#), &json!({"name": "A", "value": "y"})));

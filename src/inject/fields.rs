@@ -1,7 +1,7 @@
 //! What is about the pod as a whole, and about containers beside storage: image pull policy, defaults, placement.
 
 use json_patch::PatchOperation;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
 use super::{
     Pass,
@@ -17,7 +17,7 @@ use super::{
     report::{Outcome, Refusal},
 };
 use crate::{
-    pod::Str,
+    json::{Raw, Str},
     policy::{
         Policy,
         spec::{ImagePullPolicy, OnConflict},
@@ -54,7 +54,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
         };
         let off = left_off(&facts);
-        let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<&'a RawValue>| spec.and_then(field);
+        let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<Raw<'a>>| spec.and_then(field);
         let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
         let before = before.map_err(|error| Refusal { message: error.to_string() })?;
         let mut after = before.clone();
@@ -390,7 +390,7 @@ fn is_list_of(own: Option<&Value>, names: &[String]) -> bool {
     own.map(|secret| secret.get("name").and_then(Value::as_str)).eq(names.iter().map(|name| Some(name.as_str())))
 }
 
-fn parse(raw: Option<&RawValue>) -> Option<Value> {
+fn parse(raw: Option<Raw<'_>>) -> Option<Value> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 

@@ -9,7 +9,7 @@ use super::{
     report::{Outcome, Refusal},
 };
 use crate::{
-    pod::{PodView, text},
+    pod::PodView,
     policy::{Policy, spec::OnConflict, template::Labels, unit::Json},
 };
 
@@ -174,6 +174,6 @@ fn weight(pod: &PodView<'_>) -> usize {
         return escaped;
     }
     own()
-        .map(|(key, value)| key.as_str().len() + text(value).map_or_else(|| value.get().len(), |text| text.len()))
+        .map(|(key, value)| key.as_str().len() + value.text().map_or_else(|| value.get().len(), |text| text.len()))
         .sum()
 }

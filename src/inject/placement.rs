@@ -8,10 +8,9 @@
 //! A field that is `null` counts as absent, as it does for the API server. A field of the wrong
 //! type cannot come from an API server; read offline it is an error, or left alone where nested.
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::patch::Patch;
+use crate::{json::Raw, patch::Patch};
 
 pub mod affinity;
 pub mod defaults;
@@ -106,9 +105,9 @@ impl Placement {
     ///
     /// A field that is not the object or list that the API defines.
     pub fn read(
-        node_selector: Option<&RawValue>,
-        tolerations: Option<&RawValue>,
-        affinity: Option<&RawValue>,
+        node_selector: Option<Raw<'_>>,
+        tolerations: Option<Raw<'_>>,
+        affinity: Option<Raw<'_>>,
     ) -> Result<Self, Malformed> {
         Ok(Self {
             node_selector: read("nodeSelector", "an object", node_selector)?,
@@ -268,7 +267,7 @@ pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
 fn read<T: serde::de::DeserializeOwned>(
     field: &'static str,
     wanted: &'static str,
-    raw: Option<&RawValue>,
+    raw: Option<Raw<'_>>,
 ) -> Result<Option<T>, Malformed> {
     let Some(raw) = raw else { return Ok(None) };
     serde_json::from_str(raw.get()).map_err(|_| Malformed { field, wanted })

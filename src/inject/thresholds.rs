@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     duration,
-    pod::{Str, text},
+    json::Str,
     threshold::{State, mlrun::run_words},
 };
 
@@ -27,7 +27,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let Some(block) = policy.thresholds.as_ref() else { return };
         let named = |name: &Option<Str<'_>>| name.as_ref().is_some_and(|name| name.as_str() == EXEC_CONFIG);
         let variables = self.draft.pod.containers().flat_map(|(.., container)| container.env.iter().flatten());
-        let Some(config) = variables.filter(|env| named(&env.name)).find_map(|env| text(env.value?)) else { return };
+        let Some(config) = variables.filter(|env| named(&env.name)).find_map(|env| env.value?.text()) else { return };
         let step = self.report.begin(policy, "stateThresholds");
         let run = run_words(&config, &block.mlrun_defaults);
         let copy = run.as_ref().map(|run| serde_json::to_string(&run.words).unwrap_or_default());

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const CORE: [&str; 8] = ["admission", "duration", "threshold", "deadline", "inject", "patch", "pod", "policy"];
+const CORE: [&str; 9] = ["admission", "duration", "threshold", "deadline", "inject", "json", "patch", "pod", "policy"];
 
 const FORBIDDEN: [&str; 14] = [
     "tokio",

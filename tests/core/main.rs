@@ -17,6 +17,7 @@ mod golden;
 mod harness;
 mod hostile;
 mod index;
+mod json;
 mod layering;
 mod marker;
 mod policies;

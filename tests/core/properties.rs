@@ -241,7 +241,7 @@ proptest! {
         names.dedup();
         prop_assert_eq!(names.len(), after.len(), "no name twice");
         let text = pod.to_string();
-        let view: PodView<'_> = serde_json::from_str(&text).unwrap();
+        let view: PodView<'_> = stowage::json::read(&text).unwrap();
         let place = Place { namespace: crate::harness::NAMESPACE, template: false, daemon_set: false };
         if let Ok(decision) = decide(&view, &place, &snapshot) {
             for step in decision.report.steps() {

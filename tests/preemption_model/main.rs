@@ -7,6 +7,7 @@ use json_patch::PatchOperation;
 use serde_json::{Value, json};
 use stowage::inject::placement::{Note, Placement};
 use stowage::inject::preemption::{self, Mode, Preemption, PreemptionSpec};
+use stowage::json;
 use stowage::patch::Patch;
 
 use crate::draw::Draw;
@@ -188,11 +189,9 @@ fn written(before: &Placement, after: &Placement) -> Vec<PatchOperation> {
 }
 
 fn read(pod: &Value) -> Placement {
-    let raw = |field: &str| {
-        let value = pod["spec"].get(field)?;
-        Some(serde_json::value::to_raw_value(value).unwrap())
-    };
+    let raw = |field: &str| Some(pod["spec"].get(field)?.to_string());
     let fields = ["nodeSelector", "tolerations", "affinity"].map(raw);
-    let [selector, tolerations, affinity] = fields.each_ref().map(Option::as_deref);
+    let [selector, tolerations, affinity] =
+        fields.each_ref().map(|text| text.as_deref().map(|text| json::read(text).unwrap()));
     Placement::read(selector, tolerations, affinity).unwrap()
 }

@@ -9,10 +9,13 @@
 use std::{fmt, sync::Arc};
 
 use k8s_openapi::api::core::v1 as core;
-use serde::Deserialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 
-use crate::{patch::Patch, pod::Str, policy::unit::Json};
+use crate::{
+    json::{self, Raw, Str, read_fields},
+    patch::Patch,
+    policy::unit::Json,
+};
 
 /// A toleration of a policy, checked by [`crate::policy::scheduling::tolerations`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,17 +60,15 @@ enum Origin {
 }
 
 /// A toleration as the API server writes it.
-#[derive(Default, Deserialize)]
+#[derive(Default)]
 struct Wire<'a> {
-    #[serde(borrow, default)]
     key: Option<Str<'a>>,
-    #[serde(borrow, default)]
     operator: Option<Str<'a>>,
-    #[serde(borrow, default)]
     value: Option<Str<'a>>,
-    #[serde(borrow, default)]
     effect: Option<Str<'a>>,
 }
+
+read_fields!(Wire { "key" => key, "operator" => operator, "value" => value, "effect" => effect });
 
 /// A toleration as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,14 +118,13 @@ impl Tolerations {
     /// The list in a pod; `None` where it is no list.
     ///
     /// An element that is no toleration is left where it is, and counts as none.
-    pub(super) fn read(raw: Option<&RawValue>) -> Option<Self> {
+    pub(super) fn read(raw: Option<Raw<'_>>) -> Option<Self> {
         let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(Self::default()) };
-        let list = match serde_json::from_str::<Vec<Wire<'_>>>(raw.get()) {
+        let list = match json::read::<Vec<Wire<'_>>>(raw.get()) {
             Ok(list) => list.into_iter().enumerate().map(|(place, wire)| Held::own(place, Some(wire))).collect(),
             Err(_) => {
-                let list: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-                let wire = |raw| serde_json::from_str(RawValue::get(raw)).ok();
-                list.into_iter().enumerate().map(|(place, raw)| Held::own(place, wire(raw))).collect()
+                let list: Vec<Raw<'_>> = json::read(raw.get()).ok()?;
+                list.into_iter().enumerate().map(|(place, raw)| Held::own(place, json::read(raw.get()).ok())).collect()
             }
         };
         Some(Self { there: true, list })
@@ -260,8 +260,7 @@ mod tests {
     use super::*;
 
     fn list(tolerations: Value) -> Tolerations {
-        let raw = serde_json::value::to_raw_value(&tolerations).unwrap();
-        Tolerations::read(Some(&raw)).unwrap()
+        Tolerations::read(Some(json::read(&tolerations.to_string()).unwrap())).unwrap()
     }
 
     fn ask(one: Value, other: Value, question: impl for<'v> Fn(&View<'v>, &View<'v>) -> bool) -> bool {
@@ -365,6 +364,6 @@ mod tests {
             str::from_utf8(patch.json()).unwrap(),
             r#"[{"op":"add","path":"/spec/tolerations","value":[{"key":"spot"}]}]"#
         );
-        assert!(Tolerations::read(Some(&serde_json::value::to_raw_value("x").unwrap())).is_none());
+        assert!(Tolerations::read(Some(json::read("{}").unwrap())).is_none());
     }
 }
