@@ -26,6 +26,9 @@ pub struct Fields<'a, T>(pub Vec<(Str<'a>, T)>);
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// Whether there are control characters in the document, which a string must not hold. Asked once: the API server's
+    /// documents have none.
+    controls: bool,
 }
 
 /// Why a document could not be read. Says where, and nothing of what stands there.
@@ -85,7 +88,8 @@ pub(crate) use read_fields;
 ///
 /// Where it is not JSON, or the value has another type.
 pub fn read<'a, T: Read<'a>>(text: &'a str) -> Result<T, Error> {
-    let mut json = Reader { text, at: 0 };
+    // The API server ends its documents with a newline.
+    let mut json = Reader { text, at: 0, controls: has_controls(text.trim_ascii_end().as_bytes()) };
     let value = T::read(&mut json)?;
     match json.token() {
         None => Ok(value),
@@ -199,6 +203,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The error for what stands here.
+    #[cold]
     fn error(&self, kind: ErrorKind) -> Error {
         let before = self.text.as_bytes().get(..self.at).unwrap_or(self.text.as_bytes());
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -209,6 +214,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The error for a token that is not what is wanted: of another type where it could begin a value.
+    #[cold]
     fn unexpected(&self) -> Error {
         match self.text.as_bytes().get(self.at) {
             None => self.error(ErrorKind::Eof),
@@ -226,6 +232,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The byte that the next token begins with.
+    #[inline]
     fn token(&mut self) -> Option<u8> {
         loop {
             match self.peek() {
@@ -235,6 +242,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn takes(&mut self, wanted: u8) -> bool {
         let found = self.token() == Some(wanted);
         self.at += usize::from(found);
@@ -242,11 +250,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes a byte of punctuation.
+    #[inline]
     fn expect(&mut self, wanted: u8) -> Result<(), Error> {
-        if self.takes(wanted) {
-            return Ok(());
-        }
-        Err(self.error(if self.peek().is_none() { ErrorKind::Eof } else { ErrorKind::Syntax }))
+        if self.takes(wanted) { Ok(()) } else { Err(self.missing()) }
+    }
+
+    /// The error where a byte of punctuation should be.
+    #[cold]
+    fn missing(&self) -> Error {
+        self.error(if self.peek().is_none() { ErrorKind::Eof } else { ErrorKind::Syntax })
     }
 
     /// Takes what a value of the wanted type begins with.
@@ -284,19 +296,21 @@ impl<'a> Reader<'a> {
         let mut escaped = false;
         self.at += 1;
         loop {
-            self.at = end_of_plain(bytes, self.at);
-            match self.peek() {
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(b'\\') => {
+            let end = quote_or_backslash(bytes, self.at);
+            if self.controls && has_controls(bytes.get(self.at..end).unwrap_or_default()) {
+                return Err(self.error(ErrorKind::Syntax));
+            }
+            self.at = end + 1;
+            match bytes.get(end) {
+                Some(b'"') => return Ok(escaped),
+                Some(_) => {
                     escaped = true;
-                    self.at += 1;
                     self.pass_escape()?;
                 }
-                Some(_) => return Err(self.error(ErrorKind::Syntax)),
-                None => return Err(self.error(ErrorKind::Eof)),
+                None => {
+                    self.at = end;
+                    return Err(self.error(ErrorKind::Eof));
+                }
             }
         }
     }
@@ -376,26 +390,35 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where, from `at`, the next byte stands that a string does not hold as it is: a quote, a backslash or a control
-/// character. Eight bytes at a time: most strings of a review end within the first eight or sixteen.
-fn end_of_plain(bytes: &[u8], mut at: usize) -> usize {
+/// Whether a string holds `text` as it is.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\'))
+}
+
+/// Whether there is a control character. Written so that it is looked for in many bytes at once.
+fn has_controls(bytes: &[u8]) -> bool {
+    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
+}
+
+/// Where, from `at`, the next quote or backslash stands. Eight bytes at a time: most strings of a review end within the
+/// first eight or sixteen, where `memchr` costs twice as much.
+#[inline]
+fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // The high bit of every byte that is less than `limit`; above the first of them a borrow may set more, and only the
-    // first is asked for.
-    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGHS;
+    // The high bit of every byte that is zero; above the first of them a borrow may set more, and only the first is asked
+    // for.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*chunk);
-        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let found = below(word, 0x20) | quote | backslash;
+        let found = (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))) & HIGHS;
         if found != 0 {
             return at + (found.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
     let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
+    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
 }
 
 /// What is open around a value: a bit each, set for objects.

@@ -1,12 +1,15 @@
 //! RFC 6902 operations against the raw object: parents made once where absent, lists appended to, nothing replaced
 //! whole.
 
+use std::borrow::Cow;
+
 use json_patch::PatchOperation;
 
-use crate::policy::unit::Json;
+use crate::{json::is_plain, policy::unit::Json};
 
 /// Operations in the order in which they apply, kept as text: nearly all of what they carry comes as text from a policy,
-/// and goes as text to the API server. [`Patch::ops`] gives them as json-patch's types.
+/// and goes as text to the API server. [`Patch::ops`] gives them as json-patch's types. Places are JSON pointers, whose
+/// [tokens](token) are escaped.
 #[derive(Clone, Debug, Default)]
 pub struct Patch {
     /// Empty, or a whole JSON list.
@@ -16,27 +19,27 @@ pub struct Patch {
 
 impl Patch {
     /// Sets a member of an object that is there; `add` replaces one that is there already.
-    pub fn set(&mut self, path: &[&str], value: &Json<'_>) {
-        self.begin("add", path, None);
+    pub fn set(&mut self, at: &str, value: &Json<'_>) {
+        self.begin("add", at, None);
         self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
         self.end();
     }
 
     /// Replaces what is there.
-    pub fn replace(&mut self, path: &[&str], value: &Json<'_>) {
-        self.begin("replace", path, None);
+    pub fn replace(&mut self, at: &str, value: &Json<'_>) {
+        self.begin("replace", at, None);
         self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
         self.end();
     }
 
     /// Takes out what is there.
-    pub fn remove(&mut self, path: &[&str]) {
-        self.begin("remove", path, None);
+    pub fn remove(&mut self, at: &str) {
+        self.begin("remove", at, None);
         self.end();
     }
 
     /// Appends to a list; makes it where it is not `there`.
-    pub fn append(&mut self, list: &[&str], there: bool, values: &[Json<'_>]) {
+    pub fn append(&mut self, list: &str, there: bool, values: &[Json<'_>]) {
         if there {
             for value in values {
                 self.begin("add", list, Some("-"));
@@ -57,7 +60,7 @@ impl Patch {
     }
 
     /// Sets members of an object of strings, such as labels; makes it where it is not `there`.
-    pub fn merge(&mut self, object: &[&str], there: bool, members: &[(&str, &str)]) {
+    pub fn merge(&mut self, object: &str, there: bool, members: &[(&str, &str)]) {
         if there {
             for (name, value) in members {
                 self.begin("add", object, Some(name));
@@ -127,14 +130,15 @@ impl Patch {
         self.count += 1;
     }
 
-    fn begin(&mut self, op: &str, path: &[&str], last: Option<&str>) {
+    fn begin(&mut self, op: &str, at: &str, last: Option<&str>) {
         self.separate();
         for part in ["{\"op\":\"", op, "\",\"path\":\""] {
             self.json.extend_from_slice(part.as_bytes());
         }
-        for token in path.iter().copied().chain(last) {
+        push_inside(&mut self.json, at);
+        if let Some(last) = last {
             self.json.push(b'/');
-            push_token(&mut self.json, token);
+            push_inside(&mut self.json, &token(last));
         }
         self.json.push(b'"');
     }
@@ -149,14 +153,23 @@ impl Patch {
     }
 }
 
-/// A reference token of RFC 6901, as the inside of a JSON string.
-fn push_token(json: &mut Vec<u8>, token: &str) {
-    if token.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'~' | b'/' | b'"' | b'\\')) {
-        return json.extend_from_slice(token.as_bytes());
+/// A reference token of a JSON pointer, as RFC 6901 escapes it.
+#[must_use]
+pub fn token(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| matches!(byte, b'~' | b'/')) {
+        Cow::Owned(text.replace('~', "~0").replace('/', "~1"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The inside of a JSON string.
+fn push_inside(json: &mut Vec<u8>, text: &str) {
+    if is_plain(text) {
+        return json.extend_from_slice(text.as_bytes());
     }
     let start = json.len();
-    push_string(json, &token.replace('~', "~0").replace('/', "~1"));
-    // Its quotes are not wanted: the path's are there.
+    push_string(json, text);
     json.pop();
     json.remove(start);
 }
@@ -175,9 +188,9 @@ mod tests {
     #[test]
     fn makes_parents_once_and_escapes_tokens() {
         let mut patch = Patch::default();
-        patch.append(&["spec", "volumes"], false, &[Json::of(&json!({"name": "a"})), Json::of(&json!({"name": "b"}))]);
-        patch.append(&["spec", "containers", "0", "env"], true, &[Json::of(&json!({"name": "A"}))]);
-        patch.merge(&["metadata", "labels"], true, &[("a/b~c\"", "v\n")]);
+        patch.append("/spec/volumes", false, &[Json::of(&json!({"name": "a"})), Json::of(&json!({"name": "b"}))]);
+        patch.append("/spec/containers/0/env", true, &[Json::of(&json!({"name": "A"}))]);
+        patch.merge("/metadata/labels", true, &[("a/b~c\"", "v\n")]);
         assert_eq!(
             json!(patch.ops()),
             json!([

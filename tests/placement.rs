@@ -12,22 +12,21 @@ use stowage::inject::preemption::{self, ConstrainWithoutLabels, Mode, Preemption
 use stowage::json;
 use stowage::patch::Patch;
 
-fn read(spec: &Value) -> Placement {
-    let raw = |field: &str| Some(spec.get(field)?.to_string());
+fn read(spec: &Value) -> Placement<'static> {
+    let raw = |field: &str| Some(&*spec.get(field)?.to_string().leak());
     let fields = ["nodeSelector", "tolerations", "affinity"].map(raw);
-    let [selector, tolerations, affinity] =
-        fields.each_ref().map(|text| text.as_deref().map(|text| json::read(text).unwrap()));
+    let [selector, tolerations, affinity] = fields.map(|text| text.map(|text| json::read(text).unwrap()));
     Placement::read(selector, tolerations, affinity).unwrap()
 }
 
-fn written(before: &Placement, after: &Placement) -> Vec<PatchOperation> {
+fn written(before: &Placement<'_>, after: &Placement<'_>) -> Vec<PatchOperation> {
     let mut patch = Patch::default();
     after.write(before, &mut patch);
     patch.ops()
 }
 
 /// The operations of an edit on `spec`, after checking that a second pass makes none.
-fn edited(spec: &Value, edit: impl Fn(&mut Placement)) -> (Value, Value) {
+fn edited<'a>(spec: &Value, edit: impl Fn(&mut Placement<'a>)) -> (Value, Value) {
     let before = read(spec);
     let mut after = before.clone();
     edit(&mut after);
@@ -173,7 +172,7 @@ fn preferences_and_pod_terms_are_appended_and_found_again_as_the_api_server_writ
             [{"topologyKey": "host", "labelSelector": {"matchLabels": {"app": "x"}}}]},
     });
     let wanted = affinity(wanted);
-    let merge = |placement: &mut Placement| drop(placement.merge_affinity(&wanted).unwrap());
+    let merge = |placement: &mut Placement<'_>| drop(placement.merge_affinity(&wanted).unwrap());
     assert_eq!(edited(&json!({}), merge).1, json!({"affinity": stored}));
     assert_eq!(edited(&json!({"affinity": stored}), merge).0, json!([]));
     let own = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone"}]}}});

@@ -193,7 +193,7 @@ impl<'a> Draft<'a> {
             Json::text(json.into())
         });
         let volumes: Vec<Json<'_>> = volumes.collect();
-        patch.append(&["spec", "volumes"], spec.is_some_and(|spec| spec.volumes.is_some()), &volumes);
+        patch.append("/spec/volumes", spec.is_some_and(|spec| spec.volumes.is_some()), &volumes);
         for container in std::mem::take(&mut self.containers) {
             container.write(patch);
         }
@@ -328,13 +328,12 @@ impl<'a> ContainerDraft<'a> {
     }
 
     fn write(self, patch: &mut Patch) {
-        let index = self.index.to_string();
-        let at = ["spec", self.list, &index];
-        let list = |name: &'static str| [at[0], at[1], at[2], name];
+        let list = |name: &str| format!("/spec/{}/{}/{name}", self.list, self.index);
+        let element = |name: &str, place: usize| format!("{}/{place}", list(name));
         let mut added = Vec::new();
         for entry in self.env {
             match entry.replaces {
-                Some(place) => patch.replace(&[at[0], at[1], at[2], "env", &place.to_string()], &entry.value),
+                Some(place) => patch.replace(&element("env", place), &entry.value),
                 None => added.push(entry.value),
             }
         }
@@ -343,7 +342,7 @@ impl<'a> ContainerDraft<'a> {
         removed.sort_unstable();
         removed.dedup();
         for place in removed.into_iter().rev() {
-            patch.remove(&[at[0], at[1], at[2], "env", &place.to_string()]);
+            patch.remove(&element("env", place));
         }
         patch.append(&list("env"), self.view.env.is_some(), &added);
         patch.append(&list("envFrom"), self.view.env_from.is_some(), &self.env_from);
@@ -351,7 +350,7 @@ impl<'a> ContainerDraft<'a> {
         for mount in self.mounts {
             let value = mount.to_json();
             match mount.replaces {
-                Some(place) => patch.replace(&[at[0], at[1], at[2], "volumeMounts", &place.to_string()], &value),
+                Some(place) => patch.replace(&element("volumeMounts", place), &value),
                 None => added.push(value),
             }
         }

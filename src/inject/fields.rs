@@ -71,7 +71,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         &mut self,
         policy: &'p Policy,
         off: Option<&super::placement::Note>,
-        placement: &mut Placement,
+        placement: &mut Placement<'a>,
         keys: &mut Vec<(&'p str, StepId)>,
     ) -> Result<(), Refusal> {
         if !policy.node_selector.is_empty() {
@@ -108,7 +108,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     fn node_selector(
         &mut self,
         policy: &'p Policy,
-        placement: &mut Placement,
+        placement: &mut Placement<'a>,
         keys: &mut Vec<(&'p str, StepId)>,
         step: StepId,
     ) -> Result<(), Refusal> {
@@ -147,7 +147,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     }
 
     /// Preemption from the first policy that has it; a ClusterInjectionPolicy that forbids overriding comes before all.
-    fn preempt(&mut self, off: Option<&super::placement::Note>, placement: &mut Placement) -> Result<(), Refusal> {
+    fn preempt(&mut self, off: Option<&super::placement::Note>, placement: &mut Placement<'a>) -> Result<(), Refusal> {
         let with = || self.policies.iter().copied().filter(|policy| policy.preemption.is_some());
         let binds = |policy: &&Policy| {
             policy.is_cluster() && policy.preemption.as_ref().is_some_and(|preemption| !preemption.is_overridable())
@@ -220,8 +220,8 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                     }
                     None => {}
                 }
-                let index = container.index.to_string();
-                self.patch.set(&["spec", container.list, &index, "imagePullPolicy"], &Json::string(wanted));
+                let at = format!("/spec/{}/{}/imagePullPolicy", container.list, container.index);
+                self.patch.set(&at, &Json::string(wanted));
                 self.report.came_of(step, Outcome::Applied);
             }
         }

@@ -78,7 +78,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         if !labels.set.is_empty() {
             self.ensure_metadata();
         }
-        self.patch.merge(&["metadata", "labels"], there, &labels.set);
+        self.patch.merge("/metadata/labels", there, &labels.set);
         let annotations = annotations.set.into_iter().map(|(key, value)| (key, Cow::Borrowed(value)));
         self.annotations.extend(annotations);
         Ok(())
@@ -124,7 +124,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     /// A pod template may have no metadata at all.
     fn ensure_metadata(&mut self) {
         if self.draft.pod.metadata.is_none() && !std::mem::replace(&mut self.metadata_made, true) {
-            self.patch.set(&["metadata"], &Json::text("{}".into()));
+            self.patch.set("/metadata", &Json::text("{}".into()));
         }
     }
 
@@ -136,7 +136,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             self.ensure_metadata();
         }
         let annotations: Vec<(&str, &str)> = annotations.iter().map(|(key, value)| (*key, &**value)).collect();
-        self.patch.merge(&["metadata", "annotations"], there, &annotations);
+        self.patch.merge("/metadata/annotations", there, &annotations);
     }
 
     /// Adds the marker where there is something new to record.

@@ -92,13 +92,13 @@ pub struct NodeSelectorMerge {
 
 /// A working copy of a pod's `nodeSelector`, `tolerations` and `affinity`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Placement {
+pub struct Placement<'a> {
     node_selector: Option<Map<String, Value>>,
-    tolerations: Tolerations,
+    tolerations: Tolerations<'a>,
     affinity: Option<Map<String, Value>>,
 }
 
-impl Placement {
+impl<'a> Placement<'a> {
     /// Copies the three fields out of a pod's `spec`.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Placement {
     /// A field that is not the object or list that the API defines.
     pub fn read(
         node_selector: Option<Raw<'_>>,
-        tolerations: Option<Raw<'_>>,
+        tolerations: Option<Raw<'a>>,
         affinity: Option<Raw<'_>>,
     ) -> Result<Self, Malformed> {
         Ok(Self {
@@ -157,7 +157,7 @@ impl Placement {
 
     /// Adds the tolerations that no toleration of the pod is equal to or covers, and says of each
     /// what was done.
-    pub fn merge_tolerations(&mut self, wanted: &[Toleration]) -> Vec<Note> {
+    pub fn merge_tolerations(&mut self, wanted: &'a [Toleration]) -> Vec<Note> {
         let mut notes = Vec::new();
         for toleration in wanted {
             let view = toleration.view();
@@ -210,7 +210,7 @@ impl Placement {
     }
 
     /// Drops the tolerations for which `is_unwanted`, and gives them.
-    pub(crate) fn remove_tolerations(&mut self, is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held> {
+    pub(crate) fn remove_tolerations(&mut self, is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held<'a>> {
         self.tolerations.remove(is_unwanted)
     }
 

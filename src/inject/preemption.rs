@@ -213,7 +213,11 @@ impl Preemption {
 ///
 /// [`TooManyTerms`], with the placement unchanged, where the pod's required node terms times the
 /// labels of `constrain` pass the limit.
-pub fn apply(preemption: &Preemption, mode: Mode, placement: &mut Placement) -> Result<Vec<Note>, TooManyTerms> {
+pub fn apply<'a>(
+    preemption: &'a Preemption,
+    mode: Mode,
+    placement: &mut Placement<'a>,
+) -> Result<Vec<Note>, TooManyTerms> {
     if preemption.is_empty() {
         return Ok(Vec::new());
     }
@@ -231,12 +235,12 @@ pub fn apply(preemption: &Preemption, mode: Mode, placement: &mut Placement) -> 
     Ok(notes)
 }
 
-fn tolerate(preemption: &Preemption, mode: Mode, placement: &mut Placement) -> Vec<Note> {
+fn tolerate<'a>(preemption: &'a Preemption, mode: Mode, placement: &mut Placement<'a>) -> Vec<Note> {
     let notes = placement.merge_tolerations(&preemption.tolerations);
     notes.into_iter().map(|note| for_mode(note, mode)).collect()
 }
 
-fn constrain(preemption: &Preemption, placement: &mut Placement) -> Result<Vec<Note>, TooManyTerms> {
+fn constrain<'a>(preemption: &'a Preemption, placement: &mut Placement<'a>) -> Result<Vec<Note>, TooManyTerms> {
     if preemption.lacks_labels() {
         return Ok(vec![Note::warning(format!("placement is left as it is: {ConstrainWithoutLabels}"))]);
     }
@@ -253,7 +257,7 @@ fn constrain(preemption: &Preemption, placement: &mut Placement) -> Result<Vec<N
     Ok(notes)
 }
 
-fn prevent(preemption: &Preemption, placement: &mut Placement) -> Vec<Note> {
+fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
     let is_configured = |own: &toleration::View<'_>| {
         let mut wanted = preemption.tolerations.iter();
@@ -280,7 +284,7 @@ fn prevent(preemption: &Preemption, placement: &mut Placement) -> Vec<Note> {
 
 /// Takes the pod's wish for preemptible nodes out of every required term, then makes every term
 /// exclude them.
-fn exclude(preemption: &Preemption, placement: &mut Placement) -> Vec<Note> {
+fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let pairs = preemption.node_selector.iter();
     let not_in: Vec<Value> = pairs.map(|(key, value)| affinity::label_requirement(key, "NotIn", value)).collect();
     let excluding = affinity::all_of(&not_in);
@@ -358,7 +362,7 @@ fn excludes(own: &Value, wanted: &Value) -> bool {
 
 /// With tolerations and no labels `prevent` can only strip, so a toleration that still lets the pod
 /// onto a preemptible node is told.
-fn warn_of_remaining(preemption: &Preemption, placement: &Placement) -> Option<Note> {
+fn warn_of_remaining(preemption: &Preemption, placement: &Placement<'_>) -> Option<Note> {
     let remaining = placement.toleration_views().filter(|own| {
         let mut wanted = preemption.tolerations.iter();
         wanted.any(|wanted| own.overlaps(&wanted.view()))

@@ -31,12 +31,17 @@ struct Buckets {
     always: Vec<u32>,
 }
 
+/// By label key.
 #[derive(Clone, Debug, Default)]
-struct Requirements {
-    /// By key, then by value.
-    equal: HashMap<String, HashMap<String, Vec<u32>>>,
-    /// By key.
-    present: HashMap<String, Vec<u32>>,
+struct Requirements(HashMap<String, Filed>);
+
+/// What is filed under one label.
+#[derive(Clone, Debug, Default)]
+struct Filed {
+    /// Where it must be there.
+    present: Vec<u32>,
+    /// By the value that it must have.
+    equal: HashMap<String, Vec<u32>>,
 }
 
 /// A requirement that a policy can be filed under.
@@ -118,13 +123,13 @@ impl Buckets {
         match key {
             Key::Equal(on, key, value) => {
                 if let Some(requirements) = requirements.get_mut(of(on)) {
-                    let values = requirements.equal.entry(key.to_owned()).or_default();
-                    values.entry(value.to_owned()).or_default().push(place);
+                    let filed = requirements.0.entry(key.to_owned()).or_default();
+                    filed.equal.entry(value.to_owned()).or_default().push(place);
                 }
             }
             Key::Present(on, key) => {
                 if let Some(requirements) = requirements.get_mut(of(on)) {
-                    requirements.present.entry(key.to_owned()).or_default().push(place);
+                    requirements.0.entry(key.to_owned()).or_default().present.push(place);
                 }
             }
         }
@@ -139,14 +144,13 @@ impl Buckets {
 
 impl Requirements {
     fn collect(&self, labels: &dyn Labels, places: &mut Vec<u32>) {
-        if self.equal.is_empty() && self.present.is_empty() {
+        if self.0.is_empty() {
             return;
         }
         labels.each(&mut |key, value| {
-            if let Some(found) = self.equal.get(key).and_then(|values| values.get(value)) {
-                places.extend(found);
-            }
-            if let Some(found) = self.present.get(key) {
+            let Some(filed) = self.0.get(key) else { return };
+            places.extend(&filed.present);
+            if let Some(found) = filed.equal.get(value) {
                 places.extend(found);
             }
         });

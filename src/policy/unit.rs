@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::template::{Facts, Template, Unresolved};
+use crate::json::is_plain;
 
 /// A modifier with its place in the policy.
 #[derive(Clone, Debug)]
@@ -89,8 +90,12 @@ pub struct Json<'a>(Cow<'a, str>);
 #[derive(Clone, Debug)]
 enum Segment {
     Text(String),
-    /// The hole of this number.
-    Hole(usize),
+    /// A string that the template gives, between texts that are JSON already.
+    Hole {
+        before: String,
+        template: Template,
+        after: String,
+    },
 }
 
 /// A string within a [`Fragment`].
@@ -144,14 +149,10 @@ impl Fragment {
         for segment in &self.segments {
             match segment {
                 Segment::Text(text) => json.push_str(text),
-                Segment::Hole(number) => {
-                    let Some(hole) = self.holes.get(*number) else { continue };
-                    let text = hole.template.resolve(facts)?;
-                    json.push('"');
-                    for part in [&hole.before, &*text, &hole.after] {
-                        push_escaped(&mut json, part);
-                    }
-                    json.push('"');
+                Segment::Hole { before, template, after } => {
+                    json.push_str(before);
+                    push_escaped(&mut json, &template.resolve(facts)?);
+                    json.push_str(after);
                 }
             }
         }
@@ -197,11 +198,11 @@ impl<'a> Json<'a> {
 
 /// Appends `text` as the inside of a JSON string.
 pub fn push_escaped(json: &mut String, text: &str) {
-    if text.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+    if is_plain(text) {
+        json.push_str(text);
+    } else {
         let quoted = Value::from(text).to_string();
         json.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
-    } else {
-        json.push_str(text);
     }
 }
 
@@ -227,11 +228,21 @@ fn segments(value: &Value, holes: &[Hole]) -> Vec<Segment> {
         .min_by_key(|(_, at, _)| *at)
     {
         segments.push(Segment::Text(rest.get(..at).unwrap_or_default().to_owned()));
-        segments.push(Segment::Hole(number));
+        segments.extend(holes.get(number).map(Hole::segment));
         rest = rest.get(at + found..).unwrap_or_default();
     }
     segments.push(Segment::Text(rest.to_owned()));
     segments
+}
+
+impl Hole {
+    fn segment(&self) -> Segment {
+        let (mut before, mut after) = (String::from("\""), String::new());
+        push_escaped(&mut before, &self.before);
+        push_escaped(&mut after, &self.after);
+        after.push('"');
+        Segment::Hole { before, template: self.template.clone(), after }
+    }
 }
 
 impl EnvUnit {

@@ -187,7 +187,7 @@ proptest! {
     fn a_review_with_one_thing_wrong_is_judged_as_by_serde_json(
         which in 0..REVIEWS.len(), at in any::<proptest::sample::Index>(), put in "[\\[\\]{}\":,0-9a-f \\\\\n\u{1}é-]{0,2}", cut in 0..3_usize,
     ) {
-        let review = REVIEWS[which];
+        let review = REVIEWS[which].trim_end();
         let at = at.index(review.len());
         // The reviews are ASCII.
         let text = format!("{}{put}{}", &review[..at], &review[(at + cut).min(review.len())..]);

@@ -182,16 +182,15 @@ fn inject(preemption: &Preemption, mode: Mode, pod: &Value, context: Context<'_>
     (document, notes)
 }
 
-fn written(before: &Placement, after: &Placement) -> Vec<PatchOperation> {
+fn written(before: &Placement<'_>, after: &Placement<'_>) -> Vec<PatchOperation> {
     let mut patch = Patch::default();
     after.write(before, &mut patch);
     patch.ops()
 }
 
-fn read(pod: &Value) -> Placement {
-    let raw = |field: &str| Some(pod["spec"].get(field)?.to_string());
+fn read(pod: &Value) -> Placement<'static> {
+    let raw = |field: &str| Some(&*pod["spec"].get(field)?.to_string().leak());
     let fields = ["nodeSelector", "tolerations", "affinity"].map(raw);
-    let [selector, tolerations, affinity] =
-        fields.each_ref().map(|text| text.as_deref().map(|text| json::read(text).unwrap()));
+    let [selector, tolerations, affinity] = fields.map(|text| text.map(|text| json::read(text).unwrap()));
     Placement::read(selector, tolerations, affinity).unwrap()
 }

@@ -7,7 +7,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::{patch::Patch, policy::unit::Json};
+use crate::{
+    patch::{Patch, token},
+    policy::unit::Json,
+};
 
 /// Writes what leads from one state of a field of `spec` to the other.
 pub(super) fn write(
@@ -16,85 +19,61 @@ pub(super) fn write(
     after: &Option<Map<String, Value>>,
     patch: &mut Patch,
 ) {
-    let at = Path { tokens: vec!["spec".to_owned(), field.to_owned()] };
+    let at = format!("/spec/{field}");
     match (before, after) {
         (Some(before), Some(after)) => objects(&at, before, after, patch),
-        (None, Some(after)) if !after.is_empty() => at.set(&Value::Object(after.clone()), patch),
-        (Some(_), None) => at.remove(patch),
+        (None, Some(after)) if !after.is_empty() => patch.set(&at, &Json::of(&Value::Object(after.clone()))),
+        (Some(_), None) => patch.remove(&at),
         (None, _) => {}
     }
 }
 
-/// Where in the pod a value stands.
-struct Path {
-    tokens: Vec<String>,
+fn below(at: &str, key: impl AsRef<str>) -> String {
+    format!("{at}/{}", token(key.as_ref()))
 }
 
-impl Path {
-    fn below(&self, token: impl ToString) -> Self {
-        let own = self.tokens.iter().cloned();
-        Self { tokens: own.chain([token.to_string()]).collect() }
-    }
-
-    fn tokens(&self) -> Vec<&str> {
-        self.tokens.iter().map(String::as_str).collect()
-    }
-
-    fn set(&self, value: &Value, patch: &mut Patch) {
-        patch.set(&self.tokens(), &Json::of(value));
-    }
-
-    fn replace(&self, value: &Value, patch: &mut Patch) {
-        patch.replace(&self.tokens(), &Json::of(value));
-    }
-
-    fn remove(&self, patch: &mut Patch) {
-        patch.remove(&self.tokens());
-    }
-}
-
-fn values(at: &Path, before: &Value, after: &Value, patch: &mut Patch) {
+fn values(at: &str, before: &Value, after: &Value, patch: &mut Patch) {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => objects(at, before, after, patch),
         (Value::Array(before), Value::Array(after)) => lists(at, before, after, patch),
         _ if before == after => {}
-        _ => at.replace(after, patch),
+        _ => patch.replace(at, &Json::of(after)),
     }
 }
 
-fn objects(at: &Path, before: &Map<String, Value>, after: &Map<String, Value>, patch: &mut Patch) {
+fn objects(at: &str, before: &Map<String, Value>, after: &Map<String, Value>, patch: &mut Patch) {
     for key in before.keys().filter(|key| !after.contains_key(*key)) {
-        at.below(key).remove(patch);
+        patch.remove(&below(at, key));
     }
     for (key, value) in after {
         match before.get(key) {
             Some(old) if old == value => {}
-            Some(old) => values(&at.below(key), old, value, patch),
-            None => at.below(key).set(value, patch),
+            Some(old) => values(&below(at, key), old, value, patch),
+            None => patch.set(&below(at, key), &Json::of(value)),
         }
     }
 }
 
 /// Edits first, while indices are those of `before`; then removals from the end; then what is
 /// new. Elements are only ever found again in order, so all that is new stands behind them.
-fn lists(at: &Path, before: &[Value], after: &[Value], patch: &mut Patch) {
+fn lists(at: &str, before: &[Value], after: &[Value], patch: &mut Patch) {
     let mut removed = Vec::new();
     let mut rest = after;
     for (index, old) in before.iter().enumerate() {
         match rest.split_first() {
             Some((new, tail)) if old == new => rest = tail,
             Some((new, tail)) if is_same_term(old, new) => {
-                values(&at.below(index), old, new, patch);
+                values(&below(at, index.to_string()), old, new, patch);
                 rest = tail;
             }
             _ => removed.push(index),
         }
     }
     for index in removed.into_iter().rev() {
-        at.below(index).remove(patch);
+        patch.remove(&below(at, index.to_string()));
     }
     for new in rest {
-        at.below("-").set(new, patch);
+        patch.set(&below(at, "-"), &Json::of(new));
     }
 }
 

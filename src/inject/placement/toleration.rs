@@ -6,7 +6,7 @@
 //! that matches a taint (`GetMatchingTolerations`), so one appended behind a toleration that covers
 //! it is never consulted.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt};
 
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value};
@@ -25,38 +25,38 @@ pub struct Toleration {
     value: String,
     effect: String,
     /// As a pod carries it, without what is empty.
-    json: Arc<str>,
+    json: String,
 }
 
 /// A pod's list of tolerations, as it came or as it will be.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tolerations {
+pub(super) struct Tolerations<'a> {
     /// Whether the pod has a list, be it empty.
     there: bool,
-    list: Vec<Held>,
+    list: Vec<Held<'a>>,
 }
 
 /// One of a pod's tolerations.
 ///
 /// What the pod brought is only ever kept or taken out, so its place is all that a patch needs of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
-    key: String,
-    operator: String,
-    value: String,
-    effect: String,
+pub(crate) struct Held<'a> {
+    key: Cow<'a, str>,
+    operator: Cow<'a, str>,
+    value: Cow<'a, str>,
+    effect: Cow<'a, str>,
     /// Whether the API server would know it for a toleration.
     readable: bool,
-    from: Origin,
+    from: Origin<'a>,
 }
 
 /// Where a toleration comes from.
-#[derive(Clone, Debug, PartialEq)]
-enum Origin {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Origin<'a> {
     /// From the pod's list, at this place.
     Pod(usize),
-    /// From a policy.
-    Policy(Arc<str>),
+    /// From a policy, as JSON.
+    Policy(&'a str),
 }
 
 /// A toleration as the API server writes it.
@@ -97,7 +97,7 @@ impl From<&core::Toleration> for Toleration {
             operator: wire.operator.clone().unwrap_or_default(),
             value: wire.value.clone().unwrap_or_default(),
             effect: wire.effect.clone().unwrap_or_default(),
-            json: Value::Object(json).to_string().into(),
+            json: Value::Object(json).to_string(),
         }
     }
 }
@@ -114,11 +114,11 @@ impl fmt::Display for Toleration {
     }
 }
 
-impl Tolerations {
+impl<'a> Tolerations<'a> {
     /// The list in a pod; `None` where it is no list.
     ///
     /// An element that is no toleration is left where it is, and counts as none.
-    pub(super) fn read(raw: Option<Raw<'_>>) -> Option<Self> {
+    pub(super) fn read(raw: Option<Raw<'a>>) -> Option<Self> {
         let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(Self::default()) };
         let list = match json::read::<Vec<Wire<'_>>>(raw.get()) {
             Ok(list) => list.into_iter().enumerate().map(|(place, wire)| Held::own(place, Some(wire))).collect(),
@@ -135,13 +135,20 @@ impl Tolerations {
         self.list.iter().filter_map(Held::view)
     }
 
-    pub(super) fn push(&mut self, toleration: &Toleration) {
-        let Toleration { key, operator, value, effect, json } = toleration.clone();
-        self.list.push(Held { key, operator, value, effect, readable: true, from: Origin::Policy(json) });
+    pub(super) fn push(&mut self, toleration: &'a Toleration) {
+        let Toleration { key, operator, value, effect, json } = toleration;
+        self.list.push(Held {
+            key: key.into(),
+            operator: operator.into(),
+            value: value.into(),
+            effect: effect.into(),
+            readable: true,
+            from: Origin::Policy(json),
+        });
     }
 
     /// Takes out those for which `is_unwanted`, and gives them.
-    pub(super) fn remove(&mut self, mut is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held> {
+    pub(super) fn remove(&mut self, mut is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held<'a>> {
         self.list.extract_if(.., |held| held.view().is_some_and(|view| is_unwanted(&view))).collect()
     }
 
@@ -156,18 +163,18 @@ impl Tolerations {
             }
         }
         for place in removed.into_iter().rev() {
-            patch.remove(&["spec", "tolerations", &place.to_string()]);
+            patch.remove(&format!("/spec/tolerations/{place}"));
         }
         let added: Vec<Json<'_>> = rest.iter().filter_map(Held::json).collect();
-        patch.append(&["spec", "tolerations"], before.there || !before.list.is_empty(), &added);
+        patch.append("/spec/tolerations", before.there || !before.list.is_empty(), &added);
     }
 }
 
-impl Held {
-    fn own(place: usize, wire: Option<Wire<'_>>) -> Self {
+impl<'a> Held<'a> {
+    fn own(place: usize, wire: Option<Wire<'a>>) -> Self {
         let readable = wire.is_some();
         let wire = wire.unwrap_or_default();
-        let text = |text: Option<Str<'_>>| text.map(|text| text.0.into_owned()).unwrap_or_default();
+        let text = |text: Option<Str<'a>>| text.map(|text| text.0).unwrap_or_default();
         Self {
             key: text(wire.key),
             operator: text(wire.operator),
@@ -185,22 +192,22 @@ impl Held {
     }
 
     fn json(&self) -> Option<Json<'_>> {
-        match &self.from {
+        match self.from {
             Origin::Pod(_) => None,
-            Origin::Policy(json) => Some(Json::text((&**json).into())),
+            Origin::Policy(json) => Some(Json::text(json.into())),
         }
     }
 }
 
 /// The same tolerations in the same order.
-impl PartialEq for Tolerations {
+impl PartialEq for Tolerations<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.list == other.list
     }
 }
 
 /// The same toleration, whoever brought it.
-impl PartialEq for Held {
+impl PartialEq for Held<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.view() == other.view()
     }
@@ -259,8 +266,8 @@ mod tests {
 
     use super::*;
 
-    fn list(tolerations: Value) -> Tolerations {
-        Tolerations::read(Some(json::read(&tolerations.to_string()).unwrap())).unwrap()
+    fn list(tolerations: Value) -> Tolerations<'static> {
+        Tolerations::read(Some(json::read(tolerations.to_string().leak()).unwrap())).unwrap()
     }
 
     fn ask(one: Value, other: Value, question: impl for<'v> Fn(&View<'v>, &View<'v>) -> bool) -> bool {
@@ -337,7 +344,7 @@ mod tests {
             value: Some(String::new()),
             ..core::Toleration::default()
         };
-        assert_eq!(&*Toleration::from(&wire).json, r#"{"key":"spot","operator":"Exists"}"#);
+        assert_eq!(Toleration::from(&wire).json, r#"{"key":"spot","operator":"Exists"}"#);
     }
 
     #[test]
