@@ -25,10 +25,6 @@ use stowage::{
     },
 };
 
-/// As the binary has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const JOB: &[u8] = include_bytes!("../tests/fixtures/reviews/mlrun-job.json");
 const LARGE: &[u8] = include_bytes!("../tests/fixtures/reviews/mlrun-job-large.json");
 const BARE: &[u8] = include_bytes!("../tests/fixtures/reviews/bare-minimal.json");

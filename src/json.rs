@@ -291,27 +291,42 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a string, from its quote; whether it has escapes.
+    #[inline]
     fn pass_string(&mut self) -> Result<bool, Error> {
         let bytes = self.text.as_bytes();
-        let mut escaped = false;
         self.at += 1;
+        let end = quote_or_backslash(bytes, self.at);
+        if bytes.get(end) == Some(&b'"') && !self.controls {
+            self.at = end + 1;
+            return Ok(false);
+        }
+        self.pass_unusual_string(end)
+    }
+
+    /// The same for a string with escapes, in a document with control characters, or without an end; up to `end` it has
+    /// neither quote nor backslash.
+    #[inline(never)]
+    fn pass_unusual_string(&mut self, mut end: usize) -> Result<bool, Error> {
+        let bytes = self.text.as_bytes();
+        let mut escaped = false;
         loop {
-            let end = quote_or_backslash(bytes, self.at);
             if self.controls && has_controls(bytes.get(self.at..end).unwrap_or_default()) {
                 return Err(self.error(ErrorKind::Syntax));
             }
-            self.at = end + 1;
-            match bytes.get(end) {
-                Some(b'"') => return Ok(escaped),
+            self.at = end;
+            match self.peek() {
+                None => return Err(self.error(ErrorKind::Eof)),
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(escaped);
+                }
                 Some(_) => {
                     escaped = true;
+                    self.at += 1;
                     self.pass_escape()?;
                 }
-                None => {
-                    self.at = end;
-                    return Err(self.error(ErrorKind::Eof));
-                }
             }
+            end = quote_or_backslash(bytes, self.at);
         }
     }
 

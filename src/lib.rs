@@ -4,6 +4,8 @@
 //! The core ([`json`], [`policy`], [`pod`], [`inject`], [`patch`], [`duration`], [`threshold`], [`admission`]) is pure: bytes and
 //! values in, values out. Everything else is an edge, and only [`cli`] wires them.
 
+#![forbid(unsafe_code)]
+
 pub mod admission;
 pub mod certs;
 pub mod cli;

@@ -12,7 +12,8 @@ pub(super) fn run() -> Result<(), Failure> {
 /// Both definitions, as YAML.
 fn manifest() -> Result<String, serde_saphyr::SerializeError> {
     let mut text = String::new();
-    for definition in definitions() {
+    let definitions = definitions();
+    for definition in [&definitions.cluster, &definitions.namespaced] {
         text.push_str("---\n");
         text.push_str(&serde_saphyr::to_string(definition)?);
     }

@@ -73,15 +73,15 @@ pub(super) struct Args {
     log_format: LogFormat,
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: Args, give_back: fn()) -> Result<(), Failure> {
     let filter = std::env::var("RUST_LOG").ok();
     let _flush = telemetry::init(args.log_format, filter.as_deref()).context("setting up the log")?;
     let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    Ok(runtime.context("starting the runtime")?.block_on(serve(args))?)
+    Ok(runtime.context("starting the runtime")?.block_on(serve(args, give_back))?)
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
+async fn serve(args: Args, give_back: fn()) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening for signals")?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("registering metrics")?);
     let readiness = Arc::new(Readiness::awaiting(&["policies", reload::CHECK, "shutdown"]));
@@ -91,7 +91,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         admin_listener,
         Admin { readiness: Arc::clone(&readiness), metrics: Arc::clone(&metrics), clock: now },
     ));
-    let snapshot = policies(&args, &metrics)?;
+    let snapshot = policies(&args, &metrics, give_back)?;
+    give_back();
     readiness.set("policies", Check::Passing);
     let listener = listen(args.listen).await?;
     let address = listener.local_addr().context("reading the address listened on")?;
@@ -121,7 +122,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Loads the policies; a bad file at start is a failed start.
-fn policies(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<ArcSwap<Snapshot>>> {
+fn policies(args: &Args, metrics: &Arc<Metrics>, give_back: fn()) -> anyhow::Result<Arc<ArcSwap<Snapshot>>> {
     let mut policy_files = PolicyFiles::new(args.policies.clone());
     let loaded = policy_files.look()?.unwrap_or_default();
     report(&loaded);
@@ -132,7 +133,8 @@ fn policies(args: &Args, metrics: &Arc<Metrics>) -> anyhow::Result<Arc<ArcSwap<S
     info!(policies = loaded.policies.len(), "policies loaded");
     let untouched = args.own_namespace.iter().cloned().collect();
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { untouched, ..loaded.snapshot() }));
-    let follow = files::follow(policy_files, args.reload_interval, Arc::clone(&snapshot), Arc::clone(metrics));
+    let follow =
+        files::follow(policy_files, args.reload_interval, Arc::clone(&snapshot), Arc::clone(metrics), give_back);
     tokio::spawn(follow);
     Ok(snapshot)
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     ContainerNames, Containers, Policy, PolicyId, Scope,
-    crd::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, spec_schema},
+    crd::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, definitions},
     document::{below, field, item},
     names, scheduling,
     schema::{self, FieldError},
@@ -50,7 +50,8 @@ const BLOCKS: [&str; 16] = [
 /// Everything that is wrong with it.
 pub fn compile(document: &Value) -> Result<Policy, Vec<FieldError>> {
     let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let Some(schema) = spec_schema(kind) else {
+    let definitions = definitions();
+    let Some(schema) = definitions.spec_schema(kind) else {
         let allowed = format!("{kind:?} is not a policy; use {CLUSTER_KIND} or {NAMESPACED_KIND}");
         return Err(vec![FieldError::new("kind", allowed)]);
     };

@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions, generated from the Rust types.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
@@ -22,31 +22,49 @@ const MOST: u64 = 64;
 /// Longest string that a CEL rule may read.
 const LONGEST: u64 = 4096;
 
-/// Both CustomResourceDefinitions, the cluster kind first.
+/// Both CustomResourceDefinitions.
+#[derive(Debug)]
+pub struct Definitions {
+    /// Of the cluster kind.
+    pub cluster: Value,
+    /// Of the namespaced kind.
+    pub namespaced: Value,
+}
+
+/// Both CustomResourceDefinitions, made once and shared for as long as somebody holds them: they are a megabyte, which a
+/// server needs only while it reads policies.
 #[must_use]
-pub fn definitions() -> &'static [Value; 2] {
-    static DEFINITIONS: OnceLock<[Value; 2]> = OnceLock::new();
-    DEFINITIONS.get_or_init(|| {
+pub fn definitions() -> Arc<Definitions> {
+    static SHARED: Mutex<Weak<Definitions>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let made = Arc::new(Definitions::generate());
+        *shared = Arc::downgrade(&made);
+        made
+    })
+}
+
+impl Definitions {
+    fn generate() -> Self {
         let mut cluster = json!(ClusterInjectionPolicy::crd());
         if let Some(schema) = cluster.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
             tighten(schema);
             spec_rules(schema);
         }
         let namespaced = namespaced(&cluster);
-        [cluster, namespaced]
-    })
-}
+        Self { cluster, namespaced }
+    }
 
-/// The structural schema of `kind`'s `spec`; `None` for a kind that is not ours.
-#[must_use]
-pub fn spec_schema(kind: &str) -> Option<&'static Value> {
-    let [cluster, namespaced] = definitions();
-    let definition = match kind {
-        CLUSTER_KIND => cluster,
-        NAMESPACED_KIND => namespaced,
-        _ => return None,
-    };
-    definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
+    /// The structural schema of `kind`'s `spec`; `None` for a kind that is not ours.
+    #[must_use]
+    pub fn spec_schema(&self, kind: &str) -> Option<&Value> {
+        let definition = match kind {
+            CLUSTER_KIND => &self.cluster,
+            NAMESPACED_KIND => &self.namespaced,
+            _ => return None,
+        };
+        definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
+    }
 }
 
 fn namespaced(cluster: &Value) -> Value {
@@ -155,9 +173,10 @@ mod tests {
     #[test]
     fn only_the_cluster_kind_selects_namespaces() {
         let pointer = "/properties/match/properties/namespaceSelector";
-        assert!(spec_schema(CLUSTER_KIND).unwrap().pointer(pointer).is_some());
-        assert!(spec_schema(NAMESPACED_KIND).unwrap().pointer(pointer).is_none());
-        assert!(spec_schema("Pod").is_none());
+        let definitions = definitions();
+        assert!(definitions.spec_schema(CLUSTER_KIND).unwrap().pointer(pointer).is_some());
+        assert!(definitions.spec_schema(NAMESPACED_KIND).unwrap().pointer(pointer).is_none());
+        assert!(definitions.spec_schema("Pod").is_none());
     }
 
     #[test]
@@ -179,6 +198,6 @@ mod tests {
                 }
             }
         }
-        walk(spec_schema(CLUSTER_KIND).unwrap(), "spec");
+        walk(definitions().spec_schema(CLUSTER_KIND).unwrap(), "spec");
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     Policy, compile,
+    crd::{CLUSTER_KIND, Definitions, NAMESPACED_KIND, definitions},
     document::{self, Document, field, item},
     index::PolicyIndex,
     schema::FieldError,
@@ -50,6 +51,7 @@ pub struct Loaded {
     /// Documents that are neither a policy nor a namespace, by file.
     pub others: Vec<Located>,
     origins: HashMap<super::PolicyId, String>,
+    definitions: Option<Arc<Definitions>>,
 }
 
 /// A remark with its file and line.
@@ -130,7 +132,9 @@ impl Loaded {
             }
         } else if kind == "Namespace" && group == "v1" {
             self.namespace(value);
-        } else if group.starts_with("stowage.dev/") || super::crd::spec_schema(kind).is_some() {
+        } else if group.starts_with("stowage.dev/") || matches!(kind, CLUSTER_KIND | NAMESPACED_KIND) {
+            // Held for all the documents that follow.
+            self.definitions.get_or_insert_with(definitions);
             match compile::compile(value) {
                 Ok(policy) => {
                     self.notes.extend(policy.notes.iter().cloned().map(located));

@@ -88,7 +88,13 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<(String, String)>, ReadError> {
 }
 
 /// Looks at the files every so often, for ever, and puts what is new and right into `snapshot`.
-pub async fn follow(mut files: PolicyFiles, every: Duration, snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) {
+pub async fn follow(
+    mut files: PolicyFiles,
+    every: Duration,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+    give_back: fn(),
+) {
     let mut look = interval(every);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut said = String::new();
@@ -109,6 +115,8 @@ pub async fn follow(mut files: PolicyFiles, every: Duration, snapshot: Arc<ArcSw
             Ok(Some(loaded)) => {
                 said.clear();
                 take(&loaded, &snapshot, &metrics);
+                drop(loaded);
+                give_back();
             }
             Err(error) => {
                 let text = format!("{error}: {}", error.source);

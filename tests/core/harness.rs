@@ -1,10 +1,15 @@
 //! Policies out of text, reviews out of pods, and answers read back.
 
+use std::sync::{Arc, LazyLock};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, admit},
-    policy::set::{Loaded, Snapshot},
+    policy::{
+        crd::{Definitions, definitions},
+        set::{Loaded, Snapshot},
+    },
 };
 
 use crate::rfc6902;
@@ -35,6 +40,9 @@ pub(crate) fn policies(text: &str) -> Snapshot {
 
 /// Policies that may be wrong.
 pub(crate) fn load(text: &str) -> Loaded {
+    // Kept: making them for every policy would take most of a property's time.
+    static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(definitions);
+    LazyLock::force(&DEFINITIONS);
     let mut loaded = Loaded::default();
     loaded.add("policy.yaml", text);
     loaded
