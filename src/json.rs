@@ -405,9 +405,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a string holds `text` as it is.
+/// Whether a string holds `text` as it is. Written so that many bytes are looked at at once.
 pub(crate) fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\'))
+    let odd = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    !text.bytes().fold(false, |found, byte| found | odd(byte))
 }
 
 /// Whether there is a control character. Written so that it is looked for in many bytes at once.
