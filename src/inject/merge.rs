@@ -141,7 +141,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let Some((puts, present)) = self.place_mounts(policy, &mounts, targets, step)? else {
             return Ok(self.report.steps().get(step).is_some_and(|step| step.outcome > Outcome::Skipped));
         };
-        if puts.is_empty() {
+        // A pod may bring the mount and not the volume, counting on us for it.
+        let dangling = present && !slot.there;
+        if puts.is_empty() && !dangling {
             self.report.came_of(step, if present { Outcome::Present } else { Outcome::Skipped });
             return Ok(present);
         }

@@ -290,3 +290,17 @@ fn which_containers_are_touched() {
         assert!(pod["spec"]["ephemeralContainers"][0]["env"].is_null());
     }
 }
+
+#[test]
+fn a_mount_that_counts_on_our_volume_gets_it() {
+    let given = pod(json!({"volumeMounts": [{"name": "data", "mountPath": "/data"}]}));
+    let policy = policy(
+        "p",
+        "  storage:\n  - pvc: {claimName: team, volumeName: data, mountPath: /data}\n  \
+         - pvc: {claimName: other, volumeName: data, mountPath: /other}",
+    );
+    let out = injected(&given, &policy);
+    assert_eq!(volume(&out, "data")["persistentVolumeClaim"]["claimName"], "team");
+    assert_eq!(mount(&out, "/data")["name"], "data");
+    assert_eq!(volume(&out, "data-2")["persistentVolumeClaim"]["claimName"], "other");
+}
