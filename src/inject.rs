@@ -15,6 +15,7 @@ mod merge;
 mod metadata;
 mod persistence;
 pub mod placement;
+mod placing;
 pub mod pod_security;
 pub mod preemption;
 pub mod report;

@@ -1,4 +1,4 @@
-//! What is about the pod as a whole, and about containers beside storage: image pull policy, defaults, placement.
+//! What is about the pod as a whole, and about containers beside storage: image pull policy, defaults, priority.
 
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
@@ -7,13 +7,11 @@ use super::{
     Pass,
     draft::StepId,
     placement::{
-        Edits, Placement, PlacementFacts,
+        Edits,
         defaults::{image_pull_secrets, security_context, service_account_name},
-        left_off,
         priority::{ClassState, PodPriority},
     },
     pod_security::refused_fields,
-    preemption,
     report::{Outcome, Refusal},
 };
 use crate::{
@@ -38,157 +36,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         Ok(account)
     }
 
-    /// Placement, then preemption, on the pod as all the rest has made it.
-    pub(super) fn placement(&mut self) -> Result<(), Refusal> {
-        let places = |policy: &Policy| {
-            !policy.node_selector.is_empty() || !policy.tolerations.is_empty() || policy.affinity.is_some()
-        };
-        if !self.policies.iter().any(|policy| places(policy) || policy.preemption.is_some()) {
-            return Ok(());
-        }
-        let spec = self.draft.pod.spec.as_ref();
-        let facts = PlacementFacts {
-            is_daemon_set: self.place.daemon_set || self.draft.pod.is_of_daemon_set(),
-            node_name: spec.and_then(|spec| spec.node_name.as_ref()).map(Str::as_str),
-            priority: spec.and_then(|spec| spec.priority),
-            priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
-        };
-        let off = left_off(&facts);
-        let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<Raw<'a>>| spec.and_then(field);
-        let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
-        let before = before.map_err(|error| Refusal { message: error.to_string() })?;
-        let mut after = before.clone();
-        let mut keys: Vec<(&'p str, StepId)> = Vec::new();
-        for policy in self.policies.iter().copied().filter(|policy| places(policy)) {
-            self.place(policy, off.as_ref(), &mut after, &mut keys)?;
-        }
-        self.preempt(off.as_ref(), &mut after)?;
-        after.write(&before, &mut self.patch);
-        Ok(())
-    }
-
-    fn place(
-        &mut self,
-        policy: &'p Policy,
-        off: Option<&super::placement::Note>,
-        placement: &mut Placement<'a>,
-        keys: &mut Vec<(&'p str, StepId)>,
-    ) -> Result<(), Refusal> {
-        if !policy.node_selector.is_empty() {
-            let step = self.report.begin(policy, "nodeSelector");
-            if !self.is_off(step, off) {
-                self.node_selector(policy, placement, keys, step)?;
-            }
-        }
-        if !policy.tolerations.is_empty() {
-            let step = self.report.begin(policy, "tolerations");
-            if !self.is_off(step, off) {
-                let before = placement.tolerations();
-                let notes = placement.merge_tolerations(&policy.tolerations);
-                self.report.notes(step, notes);
-                self.changed(step, placement.tolerations() != before);
-            }
-        }
-        if let Some(affinity) = &policy.affinity {
-            let step = self.report.begin(policy, "affinity");
-            if !self.is_off(step, off) {
-                let before = placement.clone();
-                match placement.merge_affinity(affinity) {
-                    Ok(notes) => {
-                        self.report.notes(step, notes);
-                        self.changed(step, *placement != before);
-                    }
-                    Err(error) => return Err(Refusal { message: format!("{}: {error}", self.report.name(step)) }),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn node_selector(
-        &mut self,
-        policy: &'p Policy,
-        placement: &mut Placement<'a>,
-        keys: &mut Vec<(&'p str, StepId)>,
-        step: StepId,
-    ) -> Result<(), Refusal> {
-        let merge = placement.merge_node_selector(&policy.node_selector);
-        if !merge.added.is_empty() {
-            self.report.came_of(step, Outcome::Applied);
-        }
-        for (key, value) in &policy.node_selector {
-            let first = keys.iter().find(|(other, _)| other == key).map(|(_, first)| *first);
-            if !merge.conflicts.iter().any(|conflict| conflict.key == *key) {
-                self.report.came_of(step, Outcome::Present);
-                if first.is_none() {
-                    keys.push((key, step));
-                }
-                continue;
-            }
-            match (first, policy.on_conflict) {
-                (Some(first), _) => {
-                    let first = self.report.name(first);
-                    self.report.warn(step, format!("{key} left alone: {first} sets it"));
-                }
-                (None, OnConflict::Keep) => {
-                    self.report.warn(step, format!("{key} left alone: the pod asks for another value"));
-                }
-                (None, OnConflict::Reject) => {
-                    return Err(self.rejection(step, &format!("the pod sets nodeSelector {key}")));
-                }
-                (None, OnConflict::Override) => {
-                    placement.override_node_selector(key, value);
-                    keys.push((key, step));
-                    self.report.came_of(step, Outcome::Applied);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Preemption from the first policy that has it; a ClusterInjectionPolicy that forbids overriding comes before all.
-    fn preempt(&mut self, off: Option<&super::placement::Note>, placement: &mut Placement<'a>) -> Result<(), Refusal> {
-        let with = || self.policies.iter().copied().filter(|policy| policy.preemption.is_some());
-        let binds = |policy: &&Policy| {
-            policy.is_cluster() && policy.preemption.as_ref().is_some_and(|preemption| !preemption.is_overridable())
-        };
-        let Some(policy) = with().find(binds).or_else(|| with().next()) else { return Ok(()) };
-        let others: Vec<&'p Policy> = with().filter(|other| other.id != policy.id).collect();
-        let step = self.report.begin(policy, "preemption");
-        for other in others {
-            let lost = self.report.begin(other, "preemption");
-            self.report.warn(lost, format!("left out: policy {} has preemption", policy.id));
-        }
-        let Some(preemption) = &policy.preemption else { return Ok(()) };
-        if self.is_off(step, off) {
-            return Ok(());
-        }
-        let asked = self.controls.preemption_mode;
-        let (mode, note) = preemption.resolve(asked).map_err(|error| Refusal {
-            message: format!("{}: {error} (policy {})", super::controls::PREEMPTION_MODE, policy.id),
-        })?;
-        self.report.notes(step, note.into_iter().collect());
-        self.report.say(step, format!("mode {mode}"));
-        let before = placement.clone();
-        match preemption::apply(preemption, mode, placement) {
-            Ok(notes) => {
-                self.report.notes(step, notes);
-                self.changed(step, *placement != before);
-            }
-            // Admitting the pod would break the mode's promise.
-            Err(error) => return Err(Refusal { message: format!("{}: {error}", self.report.name(step)) }),
-        }
-        Ok(())
-    }
-
-    fn is_off(&mut self, step: StepId, off: Option<&super::placement::Note>) -> bool {
-        if let Some(note) = off {
-            self.report.notes(step, vec![note.clone()]);
-        }
-        off.is_some()
-    }
-
-    fn changed(&mut self, step: StepId, changed: bool) {
+    pub(super) fn changed(&mut self, step: StepId, changed: bool) {
         self.report.came_of(step, if changed { Outcome::Applied } else { Outcome::Present });
     }
 

@@ -257,7 +257,19 @@ fn constrain<'a>(preemption: &'a Preemption, placement: &mut Placement<'a>) -> R
     Ok(notes)
 }
 
-fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
+/// Takes back what the pod itself says for preemptible nodes, where `mode` does: its tolerations of their taints and its
+/// `nodeSelector` pairs of their labels. Says what was taken.
+///
+/// [`apply`] does so too. Before anything is merged it makes room: a policy's pair under the same key, or a toleration
+/// that the pod's covers, would be left out now and added by the next pass, which no longer finds the pod's.
+pub fn take_back(preemption: &Preemption, mode: Mode, placement: &mut Placement<'_>) -> Vec<Note> {
+    if mode != Mode::Prevent {
+        return Vec::new();
+    }
+    strip(preemption, placement).into_iter().map(|note| for_mode(note, mode)).collect()
+}
+
+fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
     let is_configured = |own: &toleration::View<'_>| {
         let mut wanted = preemption.tolerations.iter();
@@ -273,6 +285,11 @@ fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> 
             notes.push(Note::info(format!("removed {key}={value} from nodeSelector")));
         }
     }
+    notes
+}
+
+fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
+    let mut notes = strip(preemption, placement);
     if preemption.node_selector.is_empty() {
         notes.extend(warn_of_remaining(preemption, placement));
     } else {

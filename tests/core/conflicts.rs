@@ -304,3 +304,27 @@ fn a_mount_that_counts_on_our_volume_gets_it() {
     assert_eq!(mount(&out, "/data")["name"], "data");
     assert_eq!(volume(&out, "data-2")["persistentVolumeClaim"]["claimName"], "other");
 }
+
+#[test]
+fn what_prevent_takes_back_is_not_in_a_policys_way() {
+    let given = |spec: Value| {
+        let mut given = pod(json!({}));
+        given["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        given
+    };
+    let prevent = |placement: &str| {
+        policy(
+            "p",
+            &format!(
+                "{placement}\n  preemption: {{nodeSelector: {{lifecycle: spot}}, tolerations: [{{key: spot, operator: Exists}}]}}"
+            ),
+        )
+    };
+    // `answer`, below `injected`, holds that a second pass has nothing to do.
+    let out =
+        injected(&given(json!({"nodeSelector": {"lifecycle": "spot"}})), &prevent("  nodeSelector: {lifecycle: paid}"));
+    assert_eq!(out["spec"]["nodeSelector"], json!({"lifecycle": "paid"}));
+    let covering = json!({"tolerations": [{"key": "spot", "operator": "Exists"}]});
+    let out = injected(&given(covering), &prevent("  tolerations: [{key: spot, value: \"true\", effect: NoSchedule}]"));
+    assert_eq!(out["spec"]["tolerations"], json!([{"key": "spot", "value": "true", "effect": "NoSchedule"}]));
+}
