@@ -44,7 +44,8 @@ impl PodPriority<'_> {
         }
     }
 
-    /// The operations that give the pod the class `wanted`, for `base` as in [`super::ops`].
+    /// The operations that give the pod the class `wanted`. `base` is the JSON pointer of the object that holds `spec`: `""`
+    /// for a pod.
     #[must_use]
     pub fn ops(&self, wanted: &str, base: &str) -> Vec<PatchOperation> {
         if self.class_name == Some(wanted) {
