@@ -13,7 +13,7 @@ use crate::{
         Decision, Place, decide,
         report::{Outcome as StepOutcome, Refusal},
     },
-    json::{self, Read, Reader, Str, read_fields},
+    json::{self, Str, read_fields},
     pod::PodView,
     policy::set::Snapshot,
 };
@@ -97,12 +97,14 @@ pub enum Unreadable {
     NoObject,
 }
 
+#[derive(Default)]
 struct Review<'a, T> {
     api_version: Option<Str<'a>>,
     kind: Option<Str<'a>>,
     request: Option<Request<'a, T>>,
 }
 
+#[derive(Default)]
 struct Request<'a, T> {
     uid: Option<Str<'a>>,
     resource: Option<Resource<'a>>,
@@ -157,7 +159,7 @@ struct Status {
 ///
 /// Where the body is no review that can be answered: HTTP status 400.
 pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
-    // Checked once as a whole, so that serde_json need not check every string by itself.
+    // Checked once as a whole, so that no string need be checked by itself.
     let body = std::str::from_utf8(body).map_err(|error| Unreadable::Encoding { at: error.valid_up_to() })?;
     let review: Review<'_, PodView<'_>> = match json::read(body) {
         Ok(review) => review,
@@ -334,44 +336,16 @@ pub fn review_of(uid: &str, decision: &Result<Decision<'_>, Refusal>) -> Vec<u8>
     }
 }
 
-impl<'a, T: Read<'a>> Read<'a> for Review<'a, T> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, json::Error> {
-        let mut review = Self { api_version: None, kind: None, request: None };
-        json.object(|json, key| match key.as_str() {
-            "apiVersion" => json.into(&mut review.api_version),
-            "kind" => json.into(&mut review.kind),
-            "request" => json.into(&mut review.request),
-            _ => json.skip(),
-        })?;
-        Ok(review)
-    }
-}
-
-impl<'a, T: Read<'a>> Read<'a> for Request<'a, T> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, json::Error> {
-        let mut request = Self {
-            uid: None,
-            resource: None,
-            sub_resource: None,
-            namespace: None,
-            operation: None,
-            dry_run: None,
-            object: None,
-        };
-        json.object(|json, key| match key.as_str() {
-            "uid" => json.into(&mut request.uid),
-            "resource" => json.into(&mut request.resource),
-            "subResource" => json.into(&mut request.sub_resource),
-            "namespace" => json.into(&mut request.namespace),
-            "operation" => json.into(&mut request.operation),
-            "dryRun" => json.into(&mut request.dry_run),
-            "object" => json.into(&mut request.object),
-            _ => json.skip(),
-        })?;
-        Ok(request)
-    }
-}
-
+read_fields!(Review<T> { "apiVersion" => api_version, "kind" => kind, "request" => request });
+read_fields!(Request<T> {
+    "uid" => uid,
+    "resource" => resource,
+    "subResource" => sub_resource,
+    "namespace" => namespace,
+    "operation" => operation,
+    "dryRun" => dry_run,
+    "object" => object,
+});
 read_fields!(Resource { "group" => group, "version" => version, "resource" => resource });
 
 impl Outcome {

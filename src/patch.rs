@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use json_patch::PatchOperation;
 
-use crate::{json::is_plain, policy::unit::Json};
+use crate::{json::escaped, policy::unit::Json};
 
 /// Operations in the order in which they apply, kept as text: nearly all of what they carry comes as text from a policy,
 /// and goes as text to the API server. [`Patch::ops`] gives them as json-patch's types. Places are JSON pointers, whose
@@ -20,16 +20,12 @@ pub struct Patch {
 impl Patch {
     /// Sets a member of an object that is there; `add` replaces one that is there already.
     pub fn set(&mut self, at: &str, value: &Json<'_>) {
-        self.begin("add", at, None);
-        self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
-        self.end();
+        self.put("add", at, None, value);
     }
 
     /// Replaces what is there.
     pub fn replace(&mut self, at: &str, value: &Json<'_>) {
-        self.begin("replace", at, None);
-        self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
-        self.end();
+        self.put("replace", at, None, value);
     }
 
     /// Takes out what is there.
@@ -42,9 +38,7 @@ impl Patch {
     pub fn append(&mut self, list: &str, there: bool, values: &[Json<'_>]) {
         if there {
             for value in values {
-                self.begin("add", list, Some("-"));
-                self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
-                self.end();
+                self.put("add", list, Some("-"), value);
             }
         } else if !values.is_empty() {
             self.begin("add", list, None);
@@ -130,15 +124,21 @@ impl Patch {
         self.count += 1;
     }
 
+    fn put(&mut self, op: &str, at: &str, last: Option<&str>, value: &Json<'_>) {
+        self.begin(op, at, last);
+        self.value(|json| json.extend_from_slice(value.as_str().as_bytes()));
+        self.end();
+    }
+
     fn begin(&mut self, op: &str, at: &str, last: Option<&str>) {
         self.separate();
         for part in ["{\"op\":\"", op, "\",\"path\":\""] {
             self.json.extend_from_slice(part.as_bytes());
         }
-        push_inside(&mut self.json, at);
+        self.json.extend_from_slice(escaped(at).as_bytes());
         if let Some(last) = last {
             self.json.push(b'/');
-            push_inside(&mut self.json, &token(last));
+            self.json.extend_from_slice(escaped(&token(last)).as_bytes());
         }
         self.json.push(b'"');
     }
@@ -161,17 +161,6 @@ pub fn token(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
-}
-
-/// The inside of a JSON string.
-fn push_inside(json: &mut Vec<u8>, text: &str) {
-    if is_plain(text) {
-        return json.extend_from_slice(text.as_bytes());
-    }
-    let start = json.len();
-    push_string(json, text);
-    json.pop();
-    json.remove(start);
 }
 
 fn push_string(json: &mut Vec<u8>, text: &str) {

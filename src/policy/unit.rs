@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use super::template::{Facts, Template, Unresolved};
-use crate::json::is_plain;
+use crate::json::escaped;
 
 /// A modifier with its place in the policy.
 #[derive(Clone, Debug)]
@@ -198,12 +198,7 @@ impl<'a> Json<'a> {
 
 /// Appends `text` as the inside of a JSON string.
 pub fn push_escaped(json: &mut String, text: &str) {
-    if is_plain(text) {
-        json.push_str(text);
-    } else {
-        let quoted = Value::from(text).to_string();
-        json.push_str(quoted.get(1..quoted.len() - 1).unwrap_or_default());
-    }
+    json.push_str(&escaped(text));
 }
 
 /// The text of `value` cut at its holes: every hole is written as a string that nothing else can be, and found again.
