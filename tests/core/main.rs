@@ -13,6 +13,7 @@
 
 mod conflicts;
 mod conformance;
+mod deadlines;
 mod golden;
 mod harness;
 mod hostile;
@@ -20,9 +21,14 @@ mod index;
 mod json;
 mod layering;
 mod marker;
+mod placement;
 mod policies;
 mod polyaxon_defects;
+mod preemption_model;
 mod properties;
 mod protocol;
 mod reinvocation;
+mod resolve;
 mod rfc6902;
+mod scheduling;
+mod threshold;

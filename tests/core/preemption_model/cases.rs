@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use stowage::inject::preemption::{Preemption, PreemptionSpec};
 
-use crate::inject;
-use crate::node_filter::{Node, feasible};
+use super::inject;
+use super::node_filter::{Node, feasible};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +33,7 @@ struct Expect {
 
 #[test]
 fn recorded_cases_land_on_the_expected_nodes() {
-    let text = include_str!("../fixtures/preemption.json");
+    let text = include_str!("../../fixtures/preemption.json");
     let cases: Vec<Case> = serde_json::from_str(text).unwrap();
     assert!(cases.len() > 60);
     for case in cases {

@@ -1,10 +1,8 @@
 //! Bodies that no API server would send, many of them, to the running server: it answers each, and grows by none.
 //!
 //! ```text
-//! cargo test --release --test soak -- --ignored --nocapture
+//! cargo test --release --test binary soak -- --ignored --nocapture
 //! ```
-
-#![expect(clippy::unwrap_used, reason = "what the tests share fails them where it fails")]
 
 use std::{
     collections::BTreeMap,
@@ -49,7 +47,7 @@ async fn two_thousand_wrong_bodies_are_all_answered() {
 }
 
 #[tokio::test]
-#[ignore = "takes a minute: cargo test --release --test soak -- --ignored --nocapture"]
+#[ignore = "takes a minute: cargo test --release --test binary soak -- --ignored --nocapture"]
 async fn a_hundred_thousand_wrong_bodies_are_all_answered_and_leave_memory_flat() {
     soak(100_000).await;
 }

@@ -1,7 +1,5 @@
 //! Properties of judging and of keeping deadlines.
 
-#![expect(clippy::unwrap_used, reason = "clippy.toml excuses test functions, not what they share")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;

@@ -1,11 +1,5 @@
 //! A dump of pods in, verdicts out: as a table, as JSON, from every form of input.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
 use std::io::{BufReader, Read};
 use std::sync::Arc;
 

@@ -1,21 +1,11 @@
 //! Every example goes through check and inject, and gives its own pod what its comments say.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
-#[path = "support/webhook.rs"]
-#[expect(dead_code, reason = "tests/platforms.rs uses the rest")]
-mod webhook;
-
 use std::collections::BTreeMap;
 
 use serde_json::json;
 use stowage::{policy::set::Snapshot, standalone::SAMPLE_REVIEW};
 
-use self::webhook::{Admission, inject, pods, policies};
+use crate::webhook::{Admission, inject, pods, policies};
 
 const FOLDER: &str = "manifests/examples";
 const V3IO: [&str; 4] = ["V3IO_API", "V3IO_USERNAME", "V3IO_ACCESS_KEY", "V3IO_FRAMESD"];
@@ -70,7 +60,7 @@ fn file_name(path: &str) -> &str {
 #[test]
 fn every_example_begins_with_a_comment_and_ends_with_a_pod() {
     let mut seen = 0;
-    for entry in std::fs::read_dir(webhook::root().join(FOLDER)).unwrap() {
+    for entry in std::fs::read_dir(crate::webhook::root().join(FOLDER)).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;

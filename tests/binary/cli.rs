@@ -1,11 +1,5 @@
 //! The binary as a person meets it: what it prints, where, and with which status.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},

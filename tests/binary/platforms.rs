@@ -2,21 +2,11 @@
 //!
 //! The table in manifests/examples/README.md names these tests, row by row.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
-#[path = "support/webhook.rs"]
-#[expect(dead_code, reason = "tests/examples.rs uses the rest")]
-mod webhook;
-
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use self::webhook::{Admission, inject, labelled, policies};
+use crate::webhook::{Admission, inject, labelled, policies};
 
 const NOTHING: [&str; 0] = [];
 const V3IO: [&str; 4] = ["V3IO_API", "V3IO_USERNAME", "V3IO_ACCESS_KEY", "V3IO_FRAMESD"];
@@ -238,10 +228,10 @@ fn plain_pod_that_asks() {
 
 #[test]
 fn every_row_of_the_table_names_a_test_and_every_test_is_in_a_row() {
-    let page = std::fs::read_to_string(webhook::root().join("manifests/examples/README.md")).unwrap();
+    let page = std::fs::read_to_string(crate::webhook::root().join("manifests/examples/README.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with('|'));
     let named: BTreeSet<&str> =
-        rows.filter_map(|row| row.split("`tests/platforms.rs`: `").nth(1)?.split('`').next()).collect();
+        rows.filter_map(|row| row.split("`tests/binary/platforms.rs`: `").nth(1)?.split('`').next()).collect();
     let source = include_str!("platforms.rs");
     let mut tests: BTreeSet<&str> =
         source.split("#[test]\nfn ").skip(1).filter_map(|after| after.split('(').next()).collect();

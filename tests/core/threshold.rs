@@ -1,11 +1,5 @@
 //! Verdicts over recorded pods, and over what peers get wrong.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

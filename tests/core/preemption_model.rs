@@ -1,8 +1,6 @@
 //! Preemption against an independent model of the scheduler's node filter: for every mode the nodes
 //! on which the resulting pod can land are exactly those that the mode promises.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
-
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
 use stowage::inject::placement::{Note, Placement};
@@ -10,8 +8,8 @@ use stowage::inject::preemption::{self, Mode, Preemption, PreemptionSpec};
 use stowage::json;
 use stowage::patch::Patch;
 
-use crate::draw::Draw;
-use crate::node_filter::{Constraints, Node, Settings, Toleration, feasible};
+use self::draw::Draw;
+use self::node_filter::{Constraints, Node, Settings, Toleration, feasible};
 
 mod cases;
 mod draw;

@@ -1,6 +1,4 @@
 //! What is refused of a policy's scheduling fields, field by field.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 use stowage::inject::preemption::{Preemption, PreemptionSpec};
@@ -138,7 +136,7 @@ fn priority_class_is_a_subdomain() {
 
 #[test]
 fn every_spot_example_compiles_and_acts_in_a_namespace_of_its_own() {
-    let text = include_str!("../manifests/examples/spot.yaml");
+    let text = include_str!("../../manifests/examples/spot.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
     let of_kind = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).count();
     assert_eq!((of_kind("ClusterInjectionPolicy"), of_kind("Pod"), documents.len()), (5, 1, 6));

@@ -1,11 +1,5 @@
 //! The `curl` command that a standalone server prints works as printed.
 
-#![expect(clippy::unwrap_used, reason = "what the tests share fails them where it fails")]
-
-#[path = "server/https.rs"]
-#[expect(dead_code, reason = "tests/server.rs uses the rest")]
-mod https;
-
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -16,7 +10,7 @@ use stowage::server::tls::ServingCertificate;
 use stowage::standalone::{SAMPLE_REVIEW, Standalone};
 use tokio::process::Command;
 
-use self::https::{Server, within};
+use crate::https::{Server, within};
 
 #[expect(clippy::disallowed_methods, reason = "curl verifies by the real clock")]
 fn now() -> Timestamp {

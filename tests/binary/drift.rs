@@ -4,8 +4,6 @@
 //! the repository's root; `<!-- from: PATH -->` before a fence holds lines of that file. With `STOWAGE_BLESS=1` the
 //! tests write what they expect instead.
 
-#![expect(clippy::unwrap_used, reason = "clippy.toml excuses test functions, not what they share")]
-
 use std::{
     fmt::Write as _,
     fs,
@@ -34,7 +32,7 @@ fn is_up_to_date(path: &Path, wanted: &str) {
     let found = fs::read_to_string(path).unwrap_or_default();
     assert!(
         found == wanted,
-        "{} is out of date; STOWAGE_BLESS=1 cargo test --test drift -- --test-threads=1 writes it anew",
+        "{} is out of date; STOWAGE_BLESS=1 cargo test --test binary drift -- --test-threads=1 writes it anew",
         path.display()
     );
 }

@@ -1,15 +1,5 @@
 //! The server over real sockets and real TLS.
 
-#![expect(clippy::unwrap_used, reason = "what the tests share fails them where it fails")]
-
-#[path = "server/admin.rs"]
-mod admin;
-#[path = "server/cap.rs"]
-mod cap;
-#[path = "server/drain.rs"]
-mod drain;
-#[path = "server/https.rs"]
-mod https;
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +10,7 @@ use stowage::metrics::{HandshakeFailure, Outcome};
 use stowage::server::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::https::{BOTH, Client, H1, H2, Server, exchange, head, limits, read_until, tcp, within};
+use crate::https::{BOTH, Client, H1, H2, Server, exchange, head, limits, read_until, tcp, within};
 
 #[tokio::test]
 async fn answers_over_both_protocols_and_both_versions_of_tls() {

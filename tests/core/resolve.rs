@@ -1,11 +1,5 @@
 //! Whose word a threshold is, and what is done about a due pod.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
 use std::sync::Arc;
 
 use serde_json::{Value, json};

@@ -1,11 +1,5 @@
 //! The certificate changes under a running server, as the kubelet changes it.
 
-#![expect(clippy::unwrap_used, reason = "what the tests share fails them where it fails")]
-
-#[path = "server/https.rs"]
-#[expect(dead_code, reason = "tests/server.rs uses the rest")]
-mod https;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -21,7 +15,7 @@ use stowage::server::reload::{self, Audience};
 use stowage::server::tls::ServingCertificate;
 use tempfile::TempDir;
 
-use self::https::{BOTH, Client, H1, Server, now, within};
+use crate::https::{BOTH, Client, H1, Server, now, within};
 
 /// A Secret's volume as the kubelet's AtomicWriter keeps it:
 /// `tls.crt -> ..data/tls.crt`, `..data -> ..<timestamp>`, the content there.

@@ -1,6 +1,4 @@
 //! What policies do to a pod's placement, priority and defaults, as patches on its JSON.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking, in its helpers too")]
-
 use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};

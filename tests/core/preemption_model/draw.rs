@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::node_filter::{Node, Taint};
+use super::node_filter::{Node, Taint};
 
 const KEYS: [&str; 3] = ["a", "b", "cloud.example.com/spot"];
 const VALUES: [&str; 5] = ["x", "y", "5", "7", ""];

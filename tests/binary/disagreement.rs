@@ -1,19 +1,9 @@
 //! Policies that disagree: the first wins, also when admission comes a second time.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "clippy.toml excuses test functions, not what they share"
-)]
-
-#[path = "support/webhook.rs"]
-#[expect(dead_code, reason = "tests/examples.rs uses the rest")]
-mod webhook;
-
 use serde_json::{Value, json};
 use stowage::policy::set::{Loaded, Snapshot};
 
-use self::webhook::{inject, labelled};
+use crate::webhook::{inject, labelled};
 
 fn policy(name: &str, on_conflict: &str, blocks: &Value) -> String {
     let mut spec = json!({"match": {"podSelector": {}}, "onConflict": on_conflict});

@@ -1,0 +1,16 @@
+//! The binary and the pages about it: what a person types, reads and is shown.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy.toml excuses test functions, not what they share"
+)]
+
+mod cli;
+mod disagreement;
+mod drift;
+mod examples;
+mod platforms;
+mod reap;
+mod soak;
+mod webhook;

@@ -1,0 +1,11 @@
+//! The server over real sockets and real TLS.
+
+#![expect(clippy::unwrap_used, reason = "what the tests share fails them where it fails")]
+
+mod admin;
+mod cap;
+mod drain;
+mod https;
+mod serving;
+mod standalone;
+mod tls_reload;
