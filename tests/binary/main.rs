@@ -10,6 +10,7 @@ mod cli;
 mod disagreement;
 mod drift;
 mod examples;
+mod manifests;
 mod platforms;
 mod reap;
 mod soak;

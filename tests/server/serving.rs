@@ -1,6 +1,5 @@
 //! The server over real sockets and real TLS.
 
-
 use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
