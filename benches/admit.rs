@@ -21,7 +21,7 @@ use stowage::{
     admission::admit,
     policy::{
         index::PolicyIndex,
-        set::{Loaded, Snapshot},
+        snapshot::{Loaded, Snapshot},
     },
 };
 

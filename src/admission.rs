@@ -15,7 +15,7 @@ use crate::{
     },
     json::{self, Str, read_fields},
     pod::PodView,
-    policy::set::Snapshot,
+    policy::snapshot::Snapshot,
 };
 
 /// `apiVersion` of the reviews that are understood.

@@ -5,40 +5,37 @@
 //! Deciding again on the result gives no operation.
 
 mod auto_mount;
+mod catalogue;
 pub mod controls;
-pub mod defaults;
 mod draft;
 pub mod equal;
 mod fields;
 pub mod marker;
 mod merge;
 mod metadata;
-mod persistence;
-pub mod placement;
-mod placing;
 pub mod pod_security;
-pub mod preemption;
 pub mod report;
+mod scheduling;
 mod thresholds;
 
 use std::{borrow::Cow, sync::Arc};
 
 use crate::{
+    inject::{
+        controls::Controls,
+        draft::Draft,
+        marker::{Before, Marker},
+        pod_security::PodSecurityLevel,
+        report::{Refusal, Report},
+    },
+    labels::Labels,
     patch::Patch,
     pod::PodView,
     policy::{
         Policy,
-        set::Snapshot,
-        template::{Facts, Labels, Template},
+        snapshot::Snapshot,
+        template::{Facts, Template},
     },
-};
-
-use self::{
-    controls::Controls,
-    draft::Draft,
-    marker::{Before, Marker},
-    pod_security::PodSecurityLevel,
-    report::{Refusal, Report},
 };
 
 /// Where the pod is to be, and as what.

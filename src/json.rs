@@ -583,3 +583,48 @@ impl fmt::Display for ErrorKind {
         })
     }
 }
+
+/// JSON as text, ready to be put into a patch.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Json<'a>(Cow<'a, str>);
+
+impl<'a> Json<'a> {
+    /// The text of `value`.
+    #[must_use]
+    pub fn of(value: &Value) -> Self {
+        Self(Cow::Owned(value.to_string()))
+    }
+
+    /// Text that is JSON already.
+    #[must_use]
+    pub const fn text(text: Cow<'a, str>) -> Self {
+        Self(text)
+    }
+
+    /// A JSON string.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        let mut json = String::with_capacity(text.len() + 2);
+        json.push('"');
+        push_escaped(&mut json, text);
+        json.push('"');
+        Self(Cow::Owned(json))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the text says, for comparisons.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).unwrap_or_default()
+    }
+}
+
+/// Appends `text` as the inside of a JSON string.
+pub fn push_escaped(json: &mut String, text: &str) {
+    json.push_str(&escaped(text));
+}

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use json_patch::PatchOperation;
 
-use crate::{json::escaped, policy::unit::Json};
+use crate::json::{Json, escaped};
 
 /// Operations in the order in which they apply, kept as text: nearly all of what they carry comes as text from a policy,
 /// and goes as text to the API server. [`Patch::ops`] gives them as json-patch's types. Places are JSON pointers, whose

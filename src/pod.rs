@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::{
     json::{Error, Fields, Raw, Read, Reader, Str, read_fields},
-    policy::template::Labels,
+    labels::Labels,
 };
 
 /// Annotation of a static pod's mirror; the API server lets nobody change such a pod.
@@ -222,25 +222,6 @@ impl Labels for PodView<'_> {
     }
 }
 
-/// A path as the kubelet compares it: without double and trailing slashes.
-#[must_use]
-pub fn clean_path(path: &str) -> Cow<'_, str> {
-    let clean = !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) && !path.contains("/.");
-    if clean {
-        return Cow::Borrowed(path);
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        if part == ".." {
-            parts.pop();
-        } else {
-            parts.push(part);
-        }
-    }
-    let root = if path.starts_with('/') { "/" } else { "" };
-    Cow::Owned(format!("{root}{}", parts.join("/")))
-}
-
 read_fields!(PodView { "metadata" => metadata, "spec" => spec });
 read_fields!(Metadata {
     "name" => name,
@@ -320,14 +301,5 @@ mod tests {
         let spec = pod.spec.as_ref().unwrap();
         assert_eq!(spec.volumes.as_ref().unwrap()[0].source.as_ref().unwrap().0.as_str(), "newSource");
         assert!(matches!(spec.containers.as_ref().unwrap()[0].name.as_ref().unwrap().0, Cow::Borrowed("c")));
-    }
-
-    #[test]
-    fn compares_paths_as_the_kubelet_does() {
-        for (path, clean) in
-            [("/a", "/a"), ("/a/", "/a"), ("//a//b", "/a/b"), ("/a/./b/..", "/a"), ("/", "/"), ("a/", "a")]
-        {
-            assert_eq!(clean_path(path), clean, "{path}");
-        }
     }
 }

@@ -7,33 +7,25 @@ pub mod compile;
 pub mod crd;
 pub mod document;
 pub mod index;
-pub mod names;
-pub mod scheduling;
+pub mod modifier;
 pub mod schema;
-pub mod security_context;
-pub mod selector;
-pub mod set;
+pub mod snapshot;
 pub mod spec;
 pub mod template;
-pub mod unit;
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 
 use crate::{
-    inject::{
-        defaults::Defaults,
-        placement::{Affinity, Toleration},
-        preemption::Preemption,
+    defaults::Defaults,
+    field_error::FieldError,
+    labels::Selector,
+    placement::{Affinity, Toleration, preemption::Preemption},
+    policy::{
+        modifier::{EnvUnit, Fragment, Modifier, Unit},
+        spec::{AutoMountType, ImagePullPolicy, OnConflict, Store},
+        template::Template,
     },
     threshold::spec::{OnExceededSpec, StateThresholds},
-};
-
-use self::{
-    schema::FieldError,
-    selector::Selector,
-    spec::{AutoMountType, ImagePullPolicy, OnConflict, Store},
-    template::Template,
-    unit::{EnvUnit, Fragment, Modifier, Unit},
 };
 
 /// A policy in its compiled form.

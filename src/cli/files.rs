@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Failure, say};
 use crate::{
-    policy::set::Loaded,
+    cli::{Failure, say},
+    policy::snapshot::Loaded,
     watch::files::{load, read},
 };
 

@@ -9,14 +9,13 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::{Value, json};
 
-use self::workload::Target;
-use super::{Failure, files, print, say};
 use crate::{
     admission::{admit, is_review, review_of, shorten},
+    cli::{Failure, files, inject::workload::Target, print, say},
     inject::{Decision, decide, report::Refusal},
     json,
     pod::PodView,
-    policy::{document, set::Snapshot},
+    policy::{document, snapshot::Snapshot},
 };
 
 /// Shows what the webhook would do, offline.

@@ -12,9 +12,10 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, ValueEnum};
 use jiff::Timestamp;
 
-use super::{Failure, files, say};
 use crate::{
-    policy::{Policy, index::PolicyIndex, set::Snapshot, template::Labels},
+    cli::{Failure, files, say},
+    labels::Labels,
+    policy::{Policy, index::PolicyIndex, snapshot::Snapshot},
     reaper::{
         input::{InputError, read_pods},
         report::{JsonReport, Summary, TableReport},

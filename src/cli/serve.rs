@@ -10,15 +10,14 @@ use clap::Args as ClapArgs;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use self::decider::Decider;
-use super::{Failure, now, print};
 use crate::{
     certs::{
         files::{Change, PairFiles},
         output,
     },
+    cli::{Failure, now, print, serve::decider::Decider},
     metrics::Metrics,
-    policy::set::{Loaded, Snapshot},
+    policy::snapshot::{Loaded, Snapshot},
     server::{
         self, Limits,
         admin::{self, Admin},

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::{Pass, report::Refusal};
 use crate::{
     inject::{
+        Pass,
         controls::AUTO_MOUNT,
         equal::{same_env, same_source},
-        report::Outcome,
+        report::{Outcome, Refusal},
     },
-    policy::{AutoMount, Policy, compile::auto_mount::word, spec::AutoMountType, template::Facts, unit::EnvUnit},
+    policy::{AutoMount, Policy, compile::auto_mount::word, modifier::EnvUnit, spec::AutoMountType, template::Facts},
 };
 
 /// Variables that MLRun's manual modifiers set, and whose presence says that storage was configured by hand.

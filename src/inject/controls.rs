@@ -2,10 +2,12 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::{preemption::Mode, report::Refusal};
 use crate::{
+    inject::report::Refusal,
+    labels::Labels,
+    placement::preemption::Mode,
     pod::PodView,
-    policy::{Policy, schema::nearest, spec::AutoMountType, template::Labels},
+    policy::{Policy, schema::nearest, spec::AutoMountType},
     threshold::{State, resolve::EXECUTING_KEY},
 };
 

@@ -11,12 +11,12 @@ use std::{
 
 use serde_json::Value;
 
-use super::equal::{same_env, same_env_from, same_source, same_source_values};
 use crate::{
-    json::Str,
+    inject::equal::{same_env, same_env_from, same_source, same_source_values},
+    json::{Json, Str, push_escaped},
+    names::clean_path,
     patch::Patch,
-    pod::{ContainerView, MountView, PodView, VolumeView, clean_path},
-    policy::unit::{Json, push_escaped},
+    pod::{ContainerView, MountView, PodView, VolumeView},
 };
 
 /// Number of a step in the report.
@@ -237,7 +237,7 @@ fn is_same(volume: &VolumeView<'_>, kind: &str, source: &LazyCell<Value, impl Fn
 /// `name-2`, cut so that it stays a DNS label.
 fn suffixed(name: &str, suffix: u32) -> String {
     let suffix = format!("-{suffix}");
-    let room = crate::policy::names::DNS1123_LABEL_MAX.saturating_sub(suffix.len());
+    let room = crate::names::DNS1123_LABEL_MAX.saturating_sub(suffix.len());
     let head = name.get(..room.min(name.len())).unwrap_or(name).trim_end_matches('-');
     format!("{head}{suffix}")
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{inject::placement::quantity::Quantity, json::Raw, pod::EnvView};
+use crate::{json::Raw, pod::EnvView, quantity::Quantity};
 
 /// Whether the source `raw` of a pod's volume of `kind` is the same as `ours`.
 #[must_use]

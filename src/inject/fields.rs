@@ -3,23 +3,22 @@
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
-use super::{
-    Pass,
-    draft::StepId,
-    placement::{
-        Edits,
-        defaults::{image_pull_secrets, security_context, service_account_name},
-        priority::{ClassState, PodPriority},
-    },
-    pod_security::refused_fields,
-    report::{Outcome, Refusal},
-};
 use crate::{
-    json::{Raw, Str},
+    defaults::{
+        edits::Edits,
+        pod_fields::{image_pull_secrets, security_context, service_account_name},
+        priority_class::{ClassState, PodPriority},
+    },
+    inject::{
+        Pass,
+        draft::StepId,
+        pod_security::refused_fields,
+        report::{Outcome, Refusal},
+    },
+    json::{Json, Raw, Str},
     policy::{
         Policy,
         spec::{ImagePullPolicy, OnConflict},
-        unit::Json,
     },
 };
 

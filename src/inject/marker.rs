@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::report::{Outcome, Report};
 use crate::{
+    inject::report::{Outcome, Report},
+    labels::Labels,
     pod::PodView,
-    policy::{Policy, template::Labels},
+    policy::Policy,
 };
 
 /// Longest marker, in bytes.

@@ -2,17 +2,20 @@
 
 use std::borrow::Cow;
 
-use super::{
-    Pass,
-    draft::{NewMount, StepId, There},
-    pod_security::refuses_volume,
-    report::{Outcome, Refusal},
-};
-use crate::policy::{
-    Policy,
-    spec::OnConflict,
-    template::{Facts, Unresolved},
-    unit::{EnvUnit, Fragment, Json, MountUnit, Unit, VolumeUnit},
+use crate::{
+    inject::{
+        Pass,
+        draft::{NewMount, StepId, There},
+        pod_security::refuses_volume,
+        report::{Outcome, Refusal},
+    },
+    json::Json,
+    policy::{
+        Policy,
+        modifier::{EnvUnit, Fragment, MountUnit, Unit, VolumeUnit},
+        spec::OnConflict,
+        template::{Facts, Unresolved},
+    },
 };
 
 /// Variables of a unit, resolved.

@@ -2,15 +2,17 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use super::{
-    Pass,
-    controls::{INJECT, INJECTED},
-    marker::Marker,
-    report::{Outcome, Refusal},
-};
 use crate::{
+    inject::{
+        Pass,
+        controls::{INJECT, INJECTED},
+        marker::Marker,
+        report::{Outcome, Refusal},
+    },
+    json::Json,
+    labels::Labels,
     pod::PodView,
-    policy::{Policy, spec::OnConflict, template::Labels, unit::Json},
+    policy::{Policy, spec::OnConflict},
 };
 
 /// What the API server allows the annotations of an object to weigh (`apimachinery/pkg/api/validation`), in bytes.

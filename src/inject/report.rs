@@ -2,8 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::{draft::StepId, placement::Note};
-use crate::policy::Policy;
+use crate::{inject::draft::StepId, policy::Policy, reason::Note};
 
 /// Every step of a decision, in order.
 #[derive(Debug, Default)]

@@ -6,21 +6,20 @@ mod storage;
 
 use serde_json::{Value, json};
 
-use super::{
-    ContainerNames, Containers, Policy, PolicyId, Scope,
-    crd::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, definitions},
-    document::{below, field, item},
-    names, scheduling,
-    schema::{self, FieldError},
-    selector::Selector,
-    spec::{ContainersSpec, PolicySpec, V3ioSpec},
-    template::{Kind, Template, looks_like_placeholder},
-    unit::{EnvUnit, Fragment},
-};
-use crate::inject::{
+use crate::{
     defaults::Defaults,
-    placement::{Affinity, Toleration},
-    preemption::Preemption,
+    field_error::{FieldError, below, field, item},
+    labels::Selector,
+    names,
+    placement::{Affinity, Toleration, preemption::Preemption, rules},
+    policy::{
+        ContainerNames, Containers, Policy, PolicyId, Scope,
+        crd::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, definitions},
+        modifier::{EnvUnit, Fragment},
+        schema::{self},
+        spec::{ContainersSpec, PolicySpec, V3ioSpec},
+        template::{Kind, Template, looks_like_placeholder},
+    },
 };
 
 /// Blocks without which a policy does nothing.
@@ -137,13 +136,13 @@ impl Checker<'_> {
             on_exceeded: spec.on_exceeded.unwrap_or_default(),
             notes: Vec::new(),
         };
-        self.extend("", scheduling::node_selector("nodeSelector", &spec.node_selector));
-        self.extend("", scheduling::tolerations("tolerations", &spec.tolerations));
+        self.extend("", rules::node_selector("nodeSelector", &spec.node_selector));
+        self.extend("", rules::tolerations("tolerations", &spec.tolerations));
         if let Some(affinity) = &spec.affinity {
-            self.extend("", scheduling::affinity("affinity", affinity));
+            self.extend("", rules::affinity("affinity", affinity));
         }
         if let Some(name) = compiled.priority_class_name.as_deref() {
-            self.extend("", scheduling::priority_class_name("priorityClassName", name));
+            self.extend("", rules::priority_class_name("priorityClassName", name));
         }
         compiled
     }

@@ -12,6 +12,8 @@ use serde::{
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
+use crate::field_error::{field, item};
+
 /// One document of a file.
 #[derive(Debug)]
 pub struct Document {
@@ -72,34 +74,6 @@ pub fn parse(text: &str) -> Result<Vec<Document>, SyntaxError> {
             Document { value, lines }
         })
         .collect())
-}
-
-/// A field's path below `parent`: `parent.name`, or `parent["odd/name"]`.
-#[must_use]
-pub fn field(parent: &str, name: &str) -> String {
-    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    match (parent.is_empty(), plain) {
-        (true, true) => name.to_owned(),
-        (false, true) => format!("{parent}.{name}"),
-        (_, false) => format!("{parent}[{name:?}]"),
-    }
-}
-
-/// An item's path below `parent`: `parent[3]`.
-#[must_use]
-pub fn item(parent: &str, index: usize) -> String {
-    format!("{parent}[{index}]")
-}
-
-/// `relative` below `parent`, where `relative` may itself begin with an index.
-#[must_use]
-pub fn below(parent: &str, relative: &str) -> String {
-    match relative.as_bytes().first() {
-        None => parent.to_owned(),
-        Some(b'[') => format!("{parent}{relative}"),
-        Some(_) if parent.is_empty() => relative.to_owned(),
-        Some(_) => format!("{parent}.{relative}"),
-    }
 }
 
 #[derive(Debug)]
@@ -235,14 +209,5 @@ mod tests {
         assert!(!error.to_string().contains("s3cr3t"), "{error}");
         let error = parse("a: 1\na: 2\n").unwrap_err().to_string();
         assert_eq!(error, "line 2: duplicate mapping key: a");
-    }
-
-    #[test]
-    fn joins_paths() {
-        assert_eq!(field("spec", "a"), "spec.a");
-        assert_eq!(field("spec.labels", "a.b/c"), "spec.labels[\"a.b/c\"]");
-        assert_eq!(below("spec.x", "[0].y"), "spec.x[0].y");
-        assert_eq!(below("spec.x", "y"), "spec.x.y");
-        assert_eq!(below("spec.x", ""), "spec.x");
     }
 }

@@ -9,10 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Policy, Scope,
-    selector::{Condition, Selector},
-    template::Labels,
+use crate::{
+    labels::{Condition, Labels, Selector},
+    policy::{Policy, Scope},
 };
 
 /// Policies in the order in which they act, findable by what they match.

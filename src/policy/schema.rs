@@ -8,30 +8,7 @@ use k8s_openapi::api::core::v1::Volume;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
-use super::document::{field, item};
-
-/// One thing that is wrong with a policy.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct FieldError {
-    /// Path of the field, such as `spec.storage[2].pvc.claimName`; empty for the whole document.
-    pub path: String,
-    /// What is wrong and what is allowed.
-    pub message: String,
-}
-
-impl FieldError {
-    /// An error at `path`.
-    #[must_use]
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
-    }
-}
-
-impl std::fmt::Display for FieldError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
-    }
-}
+use crate::field_error::{FieldError, field, item};
 
 /// Holds `value` against the structural schema `schema` and adds what is wrong to `errors`.
 pub fn check(value: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {

@@ -7,10 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{
-        Affinity, EnvFromSource, EnvVar, KeyToPath, LocalObjectReference, PodSecurityContext, ResourceRequirements,
-        Toleration,
-    },
+    api::core::v1::{Affinity, EnvFromSource, EnvVar, KeyToPath, Toleration},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::CustomResource;
@@ -18,7 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    inject::preemption::PreemptionSpec,
+    defaults::DefaultsSpec,
+    placement::preemption::PreemptionSpec,
     threshold::spec::{OnExceededSpec, StateThresholdsSpec},
 };
 
@@ -604,24 +602,6 @@ pub enum Store {
     Gcs,
     /// Azure Blob Storage.
     Azure,
-}
-
-/// Values for what the pod does not say.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DefaultsSpec {
-    /// Requests and limits per container, resource by resource.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-    /// Pull secrets, where the pod has none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// Service account, where the pod has none or `default`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_account_name: Option<String>,
-    /// Security context of the pod, field by field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub security_context: Option<PodSecurityContext>,
 }
 
 const fn yes() -> bool {

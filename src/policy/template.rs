@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::names;
+use crate::{labels::Labels, names};
 
 /// Text with placeholders, parsed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,14 +43,6 @@ pub struct Facts<'a> {
     pub username: Option<&'a str>,
     /// The pod's labels, by key.
     pub labels: &'a dyn Labels,
-}
-
-/// Labels by key.
-pub trait Labels: std::fmt::Debug {
-    /// The value of the label `key`.
-    fn label(&self, key: &str) -> Option<&str>;
-    /// Calls `visit` with every label.
-    fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str));
 }
 
 /// Why a template did not resolve.

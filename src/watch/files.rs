@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     metrics::{Metrics, Reload},
-    policy::set::{Loaded, Snapshot},
+    policy::snapshot::{Loaded, Snapshot},
 };
 
 /// A file or folder cannot be read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use stowage::{policy::set::Snapshot, standalone::SAMPLE_REVIEW};
+use stowage::{policy::snapshot::Snapshot, standalone::SAMPLE_REVIEW};
 
 use crate::webhook::{Admission, inject, pods, policies};
 
@@ -38,7 +38,7 @@ fn all_with_namespace(name: &str, key: &str, value: &str) -> Snapshot {
 #[test]
 fn check_accepts_all_examples_with_the_notes_that_are_meant() {
     let loaded = policies(FOLDER);
-    let said = |remarks: &[stowage::policy::set::Located]| -> Vec<String> {
+    let said = |remarks: &[stowage::policy::snapshot::Located]| -> Vec<String> {
         remarks.iter().map(|remark| format!("{}: {}", file_name(&remark.file), remark.error)).collect()
     };
     assert_eq!(said(&loaded.errors), Vec::<String>::new());

@@ -5,7 +5,10 @@ use json_patch::{Patch, patch};
 use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, admit},
-    policy::{document, set::Loaded, set::Snapshot},
+    policy::{
+        document,
+        snapshot::{Loaded, Snapshot},
+    },
     watch::files::{load, read},
 };
 

@@ -8,7 +8,7 @@ use stowage::{
     admission::{Outcome, admit},
     policy::{
         crd::{Definitions, definitions},
-        set::{Loaded, Snapshot},
+        snapshot::{Loaded, Snapshot},
     },
 };
 

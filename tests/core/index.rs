@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use serde_json::json;
-use stowage::policy::{
-    Policy,
-    index::{PolicyIndex, matches},
-    set::{Loaded, Snapshot},
-    template::Labels,
+use stowage::{
+    labels::Labels,
+    policy::{
+        Policy,
+        index::{PolicyIndex, matches},
+        snapshot::{Loaded, Snapshot},
+    },
 };
 
 #[derive(Clone, Debug)]

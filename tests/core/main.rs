@@ -30,5 +30,5 @@ mod protocol;
 mod reinvocation;
 mod resolve;
 mod rfc6902;
-mod scheduling;
+mod rules;
 mod threshold;

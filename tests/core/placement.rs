@@ -2,13 +2,17 @@
 use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
-use stowage::inject::placement::resources::Resources;
-use stowage::inject::placement::{
-    self, Affinity, Edits, Note, Placement, PlacementFacts, Toleration, TooManyTerms, affinity::MAX_TERMS, defaults,
+use stowage::{
+    defaults::{edits::Edits, pod_fields, resources::Resources},
+    json,
+    patch::Patch,
+    placement::{
+        self, Affinity, Placement, PlacementFacts, Toleration, TooManyTerms,
+        affinity::MAX_TERMS,
+        preemption::{self, ConstrainWithoutLabels, Mode, Preemption},
+    },
+    reason::Note,
 };
-use stowage::inject::preemption::{self, ConstrainWithoutLabels, Mode, Preemption};
-use stowage::json;
-use stowage::patch::Patch;
 
 fn read(spec: &Value) -> Placement<'static> {
     let raw = |field: &str| Some(&*spec.get(field)?.to_string().leak());
@@ -387,16 +391,16 @@ fn wrong_default_resources_are_refused_by_name() {
 #[test]
 fn pull_secrets_go_only_to_pods_that_have_none() {
     let names = ["regcred".to_owned()];
-    assert_eq!(defaults::image_pull_secrets(Some(&json!([{"name": "own"}])), &names, "").ops, []);
+    assert_eq!(pod_fields::image_pull_secrets(Some(&json!([{"name": "own"}])), &names, "").ops, []);
     for own in [None, Some(json!([])), Some(Value::Null)] {
-        let ops = serde_json::to_value(defaults::image_pull_secrets(own.as_ref(), &names, "").ops).unwrap();
+        let ops = serde_json::to_value(pod_fields::image_pull_secrets(own.as_ref(), &names, "").ops).unwrap();
         assert_eq!(ops, json!([{"op": "add", "path": "/spec/imagePullSecrets", "value": [{"name": "regcred"}]}]));
     }
 }
 
 #[test]
 fn service_account_replaces_only_the_default_one() {
-    let ops = |own, alias| defaults::service_account_name(own, alias, "trainer", "").ops;
+    let ops = |own, alias| pod_fields::service_account_name(own, alias, "trainer", "").ops;
     assert_eq!(ops(Some("own"), None), []);
     assert_eq!(ops(None, Some("own")), []);
     assert_eq!(ops(Some("trainer"), Some("trainer")), []);
@@ -412,7 +416,7 @@ fn security_context_is_filled_in_field_by_field() {
         json!({"fsGroup": 100, "runAsUser": 0, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
     let wanted = wanted.as_object().unwrap();
     let patched = |own: Value, os| {
-        let edits = defaults::security_context(own.get("securityContext"), wanted, os, "");
+        let edits = pod_fields::security_context(own.get("securityContext"), wanted, os, "");
         let mut document = json!({"spec": own});
         json_patch::patch(&mut document, &edits.ops).unwrap();
         (document["spec"]["securityContext"].clone(), warnings(&edits.notes).len())

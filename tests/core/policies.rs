@@ -1,7 +1,7 @@
 //! Policy files: all that is wrong at once, with file, line and field path.
 
 use serde_json::{Value, json};
-use stowage::policy::set::Loaded;
+use stowage::policy::snapshot::Loaded;
 
 use crate::harness::{answer, env, injected, load, namespaced, pod, policies, policy};
 

@@ -3,10 +3,15 @@
 
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
-use stowage::inject::placement::{Note, Placement};
-use stowage::inject::preemption::{self, Mode, Preemption, PreemptionSpec};
-use stowage::json;
-use stowage::patch::Patch;
+use stowage::{
+    json,
+    patch::Patch,
+    placement::{
+        Placement,
+        preemption::{self, Mode, Preemption, PreemptionSpec},
+    },
+    reason::Note,
+};
 
 use self::draw::Draw;
 use self::node_filter::{Constraints, Node, Settings, Toleration, feasible};

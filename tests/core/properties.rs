@@ -9,7 +9,7 @@ use stowage::{
     policy::{
         document,
         index::PolicyIndex,
-        set::{Loaded, Snapshot},
+        snapshot::{Loaded, Snapshot},
         template::{Kind, Template},
     },
 };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, Unreadable, admit},
-    policy::set::Snapshot,
+    policy::snapshot::Snapshot,
 };
 
 use crate::harness::{answer, answer_to, namespaced, once, pod, policies, policy, review};

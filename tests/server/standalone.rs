@@ -26,7 +26,7 @@ async fn the_printed_command_works_in_sh_with_and_without_a_file() {
     }
     let standalone = Standalone::new("0.0.0.0:0".parse().unwrap(), now()).unwrap();
     let server = Server::with(
-        https::limits(),
+        crate::https::limits(),
         ServingCertificate::new(standalone.served().clone()),
         Arc::new(Metrics::new("test").unwrap()),
         standalone.ca_pem(),

@@ -77,7 +77,7 @@ impl Following {
         };
         audience.tell(certificate.validity());
         let server = Server::with(
-            https::limits(),
+            crate::https::limits(),
             Arc::clone(&certificate),
             Arc::clone(&audience.metrics),
             authority.certificate_pem(),

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::{
     admission::{self, Admitted, Summary, admit},
     metrics::Outcome,
-    policy::set::Snapshot,
+    policy::snapshot::Snapshot,
     server::{Answer, Decide, Record},
 };
 

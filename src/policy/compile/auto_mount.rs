@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{
-    Checker,
-    storage::{S3Keys, s3_unit, secret_env_unit, v3io_env},
-};
-use crate::policy::{
-    AutoMount, names,
-    spec::{AutoMountSpec, AutoMountType, MountSpec, PvcModifier, V3ioFuseModifier, V3ioSpec},
-    template::Kind,
-    unit::{EnvUnit, Unit},
+use crate::{
+    names,
+    policy::{
+        AutoMount,
+        compile::{
+            Checker,
+            storage::{S3Keys, s3_unit, secret_env_unit, v3io_env},
+        },
+        modifier::{EnvUnit, Unit},
+        spec::{AutoMountSpec, AutoMountType, MountSpec, PvcModifier, V3ioFuseModifier, V3ioSpec},
+        template::Kind,
+    },
 };
 
 const AT: &str = "autoMount";

@@ -4,19 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::{
-    Checker,
-    storage::{azure_env, gcs_unit, one_volume, s3_plain_keys},
-};
 use crate::{
-    pod::clean_path,
+    field_error::field,
+    names::{self, clean_path},
     policy::{
         Catalogue, Entry, StoreEntry,
-        document::field,
-        names,
+        compile::{
+            Checker,
+            storage::{azure_env, gcs_unit, one_volume, s3_plain_keys},
+        },
+        modifier::{EnvUnit, Fragment, VolumeUnit},
         spec::{CatalogueEntry, PersistenceSpec, Store},
         template::{Kind, Template},
-        unit::{EnvUnit, Fragment, VolumeUnit},
     },
 };
 
@@ -144,8 +143,8 @@ impl Checker<'_> {
                 self.error(&field(at, "secret"), "required with secretKey");
             }
         }
-        let mut unit = crate::policy::unit::Unit::default();
-        let mut sdk = crate::policy::unit::Unit::default();
+        let mut unit = crate::policy::modifier::Unit::default();
+        let mut sdk = crate::policy::modifier::Unit::default();
         if let Some(secret) = &secret {
             if let Some(key) = &key {
                 unit.env.push(EnvUnit::from_secret(key, secret.clone(), key, false));

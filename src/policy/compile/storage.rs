@@ -3,18 +3,20 @@
 use k8s_openapi::api::core::v1::{KeyToPath, Volume};
 use serde_json::{Map, Value, json};
 
-use super::Checker;
-use crate::inject::placement::quantity::Quantity;
-use crate::policy::{
-    document::{field, item},
+use crate::{
+    field_error::{field, item},
     names,
-    spec::{
-        AzureModifier, ConfigMapModifier, EnvModifier, GcsModifier, HostPathModifier, ModifierSpec, MountPropagation,
-        PvcModifier, S3Modifier, SecretEnvModifier, SecretModifier, V3ioFuseModifier, V3ioSpec, V3iodModifier,
-        VolumeModifier,
+    policy::{
+        compile::Checker,
+        modifier::{EnvUnit, Fragment, Hole, Modifier, MountUnit, Unit, VolumeUnit},
+        spec::{
+            AzureModifier, ConfigMapModifier, EnvModifier, GcsModifier, HostPathModifier, ModifierSpec,
+            MountPropagation, PvcModifier, S3Modifier, SecretEnvModifier, SecretModifier, V3ioFuseModifier, V3ioSpec,
+            V3iodModifier, VolumeModifier,
+        },
+        template::{Kind, Template},
     },
-    template::{Kind, Template},
-    unit::{EnvUnit, Fragment, Hole, Modifier, MountUnit, Unit, VolumeUnit},
+    quantity::Quantity,
 };
 
 /// Where the key file of a gcs secret is mounted, before the secret's name.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use stowage::inject::preemption::{Preemption, PreemptionSpec};
+use stowage::placement::preemption::{Preemption, PreemptionSpec};
 
 use super::inject;
 use super::node_filter::{Node, feasible};

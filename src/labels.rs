@@ -4,12 +4,18 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::{
-    document::{field, item},
+use crate::{
+    field_error::{FieldError, field, item},
     names,
-    schema::FieldError,
-    template::Labels,
 };
+
+/// Labels by key.
+pub trait Labels: std::fmt::Debug {
+    /// The value of the label `key`.
+    fn label(&self, key: &str) -> Option<&str>;
+    /// Calls `visit` with every label.
+    fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str));
+}
 
 /// A `metav1.LabelSelector` that is valid: all requirements must hold, none is everything.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::core::v1::PodSecurityContext;
 
-use super::names;
-use super::scheduling::{Problems, check};
+use crate::{
+    field_error::{Problems, check},
+    names,
+};
 
 /// Checks the security context that pods without one of their own are given.
 ///

@@ -2,18 +2,21 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    Pass,
-    controls::{DATA, OUTPUTS, Word},
-    draft::{StepId, There},
-    merge::resolve_vars,
-    report::{Outcome, Refusal},
-};
-use crate::policy::{
-    Catalogue, Entry, Policy,
-    compile::catalogue::{check_bucket, word},
-    spec::Store,
-    unit::{EnvUnit, Json},
+use crate::{
+    inject::{
+        Pass,
+        controls::{DATA, OUTPUTS, Word},
+        draft::{StepId, There},
+        merge::resolve_vars,
+        report::{Outcome, Refusal},
+    },
+    json::Json,
+    policy::{
+        Catalogue, Entry, Policy,
+        compile::catalogue::{check_bucket, word},
+        modifier::EnvUnit,
+        spec::Store,
+    },
 };
 
 /// What the entries came to.

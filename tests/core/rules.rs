@@ -1,8 +1,13 @@
 //! What is refused of a policy's scheduling fields, field by field.
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
-use stowage::inject::preemption::{Preemption, PreemptionSpec};
-use stowage::policy::scheduling::{self, Problems};
+use stowage::{
+    field_error::Problems,
+    placement::{
+        preemption::{Preemption, PreemptionSpec},
+        rules,
+    },
+};
 
 fn paths(problems: &Problems) -> Vec<&str> {
     problems.iter().map(|(path, _)| path.as_str()).collect()
@@ -10,13 +15,13 @@ fn paths(problems: &Problems) -> Vec<&str> {
 
 fn check_tolerations(json: Value, expected: &[&str]) {
     let wire: Vec<core::Toleration> = serde_json::from_value(json).unwrap();
-    let problems = scheduling::tolerations("tolerations", &wire);
+    let problems = rules::tolerations("tolerations", &wire);
     assert_eq!(paths(&problems), expected, "{problems:?}");
 }
 
 fn check_affinity(json: Value, expected: &[&str]) {
     let wire: core::Affinity = serde_json::from_value(json).unwrap();
-    let problems = scheduling::affinity("affinity", &wire);
+    let problems = rules::affinity("affinity", &wire);
     let prefixed: Vec<String> = expected.iter().map(|path| format!("affinity.{path}")).collect();
     assert_eq!(paths(&problems), prefixed, "{problems:?}");
 }
@@ -50,9 +55,9 @@ fn tolerations_follow_the_rules_of_the_api() {
 #[test]
 fn node_selector_pairs_are_labels() {
     let pairs = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
-    assert_eq!(scheduling::node_selector("nodeSelector", &pairs("a.b/c", "")), []);
-    assert_eq!(paths(&scheduling::node_selector("nodeSelector", &pairs("a b", "x"))), ["nodeSelector[a b]"]);
-    assert_eq!(paths(&scheduling::node_selector("nodeSelector", &pairs("a", "x/y"))), ["nodeSelector[a]"]);
+    assert_eq!(rules::node_selector("nodeSelector", &pairs("a.b/c", "")), []);
+    assert_eq!(paths(&rules::node_selector("nodeSelector", &pairs("a b", "x"))), ["nodeSelector[a b]"]);
+    assert_eq!(paths(&rules::node_selector("nodeSelector", &pairs("a", "x/y"))), ["nodeSelector[a]"]);
 }
 
 #[test]
@@ -129,8 +134,8 @@ fn weights_and_pod_terms_follow_the_rules_of_the_api() {
 
 #[test]
 fn priority_class_is_a_subdomain() {
-    assert_eq!(scheduling::priority_class_name("priorityClassName", "igz-workload-medium"), []);
-    let problems = scheduling::priority_class_name("priorityClassName", "High");
+    assert_eq!(rules::priority_class_name("priorityClassName", "igz-workload-medium"), []);
+    let problems = rules::priority_class_name("priorityClassName", "High");
     assert_eq!(paths(&problems), ["priorityClassName"]);
 }
 

@@ -7,13 +7,15 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    Policy, compile,
-    crd::{CLUSTER_KIND, Definitions, NAMESPACED_KIND, definitions},
-    document::{self, Document, field, item},
-    index::PolicyIndex,
-    schema::FieldError,
-    template::Labels,
+use crate::{
+    field_error::{FieldError, below, field, item},
+    labels::Labels,
+    policy::{
+        Policy, compile,
+        crd::{CLUSTER_KIND, Definitions, NAMESPACED_KIND, definitions},
+        document::{self, Document},
+        index::PolicyIndex,
+    },
 };
 
 /// Label that the API server puts on every namespace, with its name as the value.
@@ -120,7 +122,7 @@ impl Loaded {
 
     fn document(&mut self, file: &str, document: &Document, value: &Value, at: &str) {
         let located = |error: FieldError| {
-            let path = document::below(at, &error.path);
+            let path = below(at, &error.path);
             Located { file: file.to_owned(), line: document.line(&path), error: FieldError { path, ..error } }
         };
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
@@ -154,7 +156,7 @@ impl Loaded {
         let place = format!("{file}:{line}");
         if let Some(first) = self.origins.get(&policy.id) {
             let why = format!("{:?} is given twice; first in {first}", policy.id.to_string());
-            let error = FieldError::new(document::below(at, "metadata.name"), why);
+            let error = FieldError::new(below(at, "metadata.name"), why);
             self.errors.push(Located { file: file.to_owned(), line, error });
             return;
         }

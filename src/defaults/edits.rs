@@ -4,7 +4,7 @@ use json_patch::jsonptr::PointerBuf;
 use json_patch::{AddOperation, PatchOperation};
 use serde_json::Value;
 
-use super::Note;
+use crate::reason::Note;
 
 /// Operations on a pod and what to tell about them.
 #[derive(Clone, Debug, Default, PartialEq)]

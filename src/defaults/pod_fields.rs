@@ -9,8 +9,10 @@
 use json_patch::{PatchOperation, ReplaceOperation};
 use serde_json::{Map, Value, json};
 
-use super::Note;
-use super::edits::{Edits, add, pointer};
+use crate::{
+    defaults::edits::{Edits, add, pointer},
+    reason::Note,
+};
 
 /// Gives a pod without pull secrets those of the policy.
 ///

@@ -12,12 +12,11 @@ use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value};
 
 use crate::{
-    json::{self, Raw, Str, read_fields},
+    json::{self, Json, Raw, Str, read_fields},
     patch::Patch,
-    policy::unit::Json,
 };
 
-/// A toleration of a policy, checked by [`crate::policy::scheduling::tolerations`].
+/// A toleration of a policy, checked by [`crate::placement::rules::tolerations`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toleration {
     key: String,

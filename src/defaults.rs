@@ -1,14 +1,46 @@
 //! `defaults` of a policy, checked.
 
+pub mod edits;
+pub mod pod_fields;
+pub mod priority_class;
+pub mod resources;
+pub mod rules;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::{
+    api::core::v1::{LocalObjectReference, PodSecurityContext, ResourceRequirements},
+    apimachinery::pkg::api::resource::Quantity,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::placement::resources::Resources;
-use crate::policy::{document::below, names, scheduling::Problems, security_context, spec::DefaultsSpec};
+use crate::{
+    defaults::resources::Resources,
+    field_error::{Problems, below},
+    names,
+};
 
 type Amounts = BTreeMap<String, Quantity>;
+
+/// Values for what the pod does not say, as a policy writes them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultsSpec {
+    /// Requests and limits per container, resource by resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+    /// Pull secrets, where the pod has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Service account, where the pod has none or `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_name: Option<String>,
+    /// Security context of the pod, field by field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_context: Option<PodSecurityContext>,
+}
 
 /// Values for what the pod does not say.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +90,7 @@ impl Defaults {
             defaults.service_account_name = Some(name.to_owned());
         }
         if let Some(context) = &spec.security_context {
-            problems.extend(security_context::security_context("securityContext", context));
+            problems.extend(rules::security_context("securityContext", context));
             defaults.security_context = json!(context).as_object().cloned();
         }
         if problems.is_empty() { Ok(defaults) } else { Err(problems) }

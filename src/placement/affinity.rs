@@ -8,7 +8,7 @@
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 
-use super::Note;
+use crate::reason::Note;
 
 /// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
 /// may create pods, so there has to be an end.
@@ -20,7 +20,7 @@ const TERMS: &str = "nodeSelectorTerms";
 const EXPRESSIONS: &str = "matchExpressions";
 const FIELDS: &str = "matchFields";
 
-/// An affinity of a policy, checked by [`crate::policy::scheduling::affinity`].
+/// An affinity of a policy, checked by [`crate::placement::rules::affinity`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Affinity {
     required_terms: Vec<Value>,

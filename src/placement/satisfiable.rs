@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::affinity::{expressions, fields, is_blank, requirement_parts};
+use crate::placement::affinity::{expressions, fields, is_blank, requirement_parts};
 
 /// Above this many values for one key the question is left open: it only serves a warning, and a
 /// pod's author chooses the numbers.

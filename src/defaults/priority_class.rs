@@ -8,7 +8,7 @@
 use json_patch::{PatchOperation, RemoveOperation};
 use serde_json::Value;
 
-use super::edits::{add, pointer};
+use crate::defaults::edits::{add, pointer};
 
 /// What a pod says about its priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,9 +23,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::placement::affinity::{self, TooManyTerms};
-use super::placement::{Note, Placement, Toleration, toleration};
-use crate::policy::scheduling;
+use crate::{
+    field_error::Problems,
+    placement::{
+        Placement, Toleration,
+        affinity::{self, TooManyTerms},
+        rules, toleration,
+    },
+    reason::Note,
+};
 
 /// The nodes that a pod may land on, in MLRun's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -126,9 +132,9 @@ impl Preemption {
     ///
     /// Everything that is wrong, each with its path below `preemption`. `constrain` with tolerations
     /// but without labels is refused at `nodeSelector`: there would be no set of nodes to keep to.
-    pub fn compile(spec: &PreemptionSpec) -> Result<Self, scheduling::Problems> {
-        let mut problems = scheduling::node_selector("nodeSelector", &spec.node_selector);
-        problems.extend(scheduling::tolerations("tolerations", &spec.tolerations));
+    pub fn compile(spec: &PreemptionSpec) -> Result<Self, Problems> {
+        let mut problems = rules::node_selector("nodeSelector", &spec.node_selector);
+        problems.extend(rules::tolerations("tolerations", &spec.tolerations));
         let unlabelled = spec.node_selector.is_empty() && !spec.tolerations.is_empty();
         if spec.mode == Mode::Constrain && unlabelled {
             problems.push((

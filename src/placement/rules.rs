@@ -14,11 +14,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::names;
-
-/// Everything that is wrong: the path of the field below the checked value's own path, and what is
-/// wrong with it.
-pub type Problems = Vec<(String, String)>;
+use crate::{
+    field_error::{Problems, check},
+    names,
+};
 
 /// Checks a `nodeSelector`.
 #[must_use]
@@ -262,11 +261,5 @@ fn check_pod_term(path: &str, term: &PodAffinityTerm, problems: &mut Problems) {
 fn check_weight(path: &str, weight: i32, problems: &mut Problems) {
     if !(1..=100).contains(&weight) {
         problems.push((format!("{path}.weight"), format!("value {weight} must be 1 to 100")));
-    }
-}
-
-pub(super) fn check(path: &str, value: &str, outcome: names::Check, problems: &mut Problems) {
-    if let Err(allowed) = outcome {
-        problems.push((path.to_owned(), format!("value {value:?} {allowed}")));
     }
 }

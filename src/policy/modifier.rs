@@ -6,8 +6,10 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use super::template::{Facts, Template, Unresolved};
-use crate::json::escaped;
+use crate::{
+    json::{Json, push_escaped},
+    policy::template::{Facts, Template, Unresolved},
+};
 
 /// A modifier with its place in the policy.
 #[derive(Clone, Debug)]
@@ -82,10 +84,6 @@ pub struct Fragment {
     segments: Vec<Segment>,
 }
 
-/// JSON as text, ready to be put into a patch.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Json<'a>(Cow<'a, str>);
-
 /// A stretch of a fragment's text.
 #[derive(Clone, Debug)]
 enum Segment {
@@ -143,7 +141,7 @@ impl Fragment {
     /// Where a template does not resolve.
     pub fn resolve<'a>(&'a self, facts: &Facts<'a>) -> Result<Json<'a>, Unresolved> {
         if let [Segment::Text(text)] = self.segments.as_slice() {
-            return Ok(Json(Cow::Borrowed(text)));
+            return Ok(Json::text(Cow::Borrowed(text)));
         }
         let mut json = String::with_capacity(256);
         for segment in &self.segments {
@@ -156,49 +154,8 @@ impl Fragment {
                 }
             }
         }
-        Ok(Json(Cow::Owned(json)))
+        Ok(Json::text(Cow::Owned(json)))
     }
-}
-
-impl<'a> Json<'a> {
-    /// The text of `value`.
-    #[must_use]
-    pub fn of(value: &Value) -> Self {
-        Self(Cow::Owned(value.to_string()))
-    }
-
-    /// Text that is JSON already.
-    #[must_use]
-    pub const fn text(text: Cow<'a, str>) -> Self {
-        Self(text)
-    }
-
-    /// A JSON string.
-    #[must_use]
-    pub fn string(text: &str) -> Self {
-        let mut json = String::with_capacity(text.len() + 2);
-        json.push('"');
-        push_escaped(&mut json, text);
-        json.push('"');
-        Self(Cow::Owned(json))
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// What the text says, for comparisons.
-    #[must_use]
-    pub fn value(&self) -> Value {
-        serde_json::from_str(&self.0).unwrap_or_default()
-    }
-}
-
-/// Appends `text` as the inside of a JSON string.
-pub fn push_escaped(json: &mut String, text: &str) {
-    json.push_str(&escaped(text));
 }
 
 /// The text of `value` cut at its holes: every hole is written as a string that nothing else can be, and found again.
@@ -279,7 +236,7 @@ impl MountUnit {
     #[must_use]
     pub fn at(path: &str) -> Self {
         Self {
-            path: crate::pod::clean_path(path).into_owned(),
+            path: crate::names::clean_path(path).into_owned(),
             tail: None,
             sub_path: None,
             read_only: false,
@@ -291,7 +248,7 @@ impl MountUnit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::template::{Kind, Labels};
+    use crate::{labels::Labels, policy::template::Kind};
 
     #[derive(Debug)]
     struct None;

@@ -1,15 +1,18 @@
 //! Placement of every policy on the pod as all the rest has made it, and preemption last.
 
-use super::{
-    Pass,
-    draft::StepId,
-    placement::{Note, Placement, PlacementFacts, left_off},
-    preemption::{self, Mode, Preemption},
-    report::{Outcome, Refusal},
-};
 use crate::{
+    inject::{
+        Pass,
+        draft::StepId,
+        report::{Outcome, Refusal},
+    },
     json::{Raw, Str},
+    placement::{
+        Placement, PlacementFacts, left_off,
+        preemption::{self, Mode, Preemption},
+    },
     policy::{Policy, spec::OnConflict},
+    reason::Note,
 };
 
 /// The preemption that acts on a pod.

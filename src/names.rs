@@ -5,6 +5,8 @@
 //! Kubernetes 1.36; where Stowage is stricter the function says so. Policies are checked with these
 //! when they are compiled, and a name made from placeholders again once it is known.
 
+use std::borrow::Cow;
+
 /// The outcome of a check: `Err` says what would have been allowed.
 pub type Check = Result<(), &'static str>;
 
@@ -211,6 +213,25 @@ fn has_no_backsteps(value: &str) -> bool {
     value.split('/').all(|component| component != "..")
 }
 
+/// A path as the kubelet compares it: without double and trailing slashes.
+#[must_use]
+pub fn clean_path(path: &str) -> Cow<'_, str> {
+    let clean = !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) && !path.contains("/.");
+    if clean {
+        return Cow::Borrowed(path);
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    Cow::Owned(format!("{root}{}", parts.join("/")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +312,14 @@ mod tests {
         assert!(is_extended_resource("nvidia.com/mig-1g.5gb"));
         assert!(!is_extended_resource("kubernetes.io/batch-cpu"));
         assert!(!is_extended_resource("cpu"));
+    }
+
+    #[test]
+    fn compares_paths_as_the_kubelet_does() {
+        for (path, clean) in
+            [("/a", "/a"), ("/a/", "/a"), ("//a//b", "/a/b"), ("/a/./b/..", "/a"), ("/", "/"), ("a/", "a")]
+        {
+            assert_eq!(clean_path(path), clean, "{path}");
+        }
     }
 }

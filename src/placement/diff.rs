@@ -8,8 +8,8 @@
 use serde_json::{Map, Value};
 
 use crate::{
+    json::Json,
     patch::{Patch, token},
-    policy::unit::Json,
 };
 
 /// Writes what leads from one state of a field of `spec` to the other.

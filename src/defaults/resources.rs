@@ -9,11 +9,13 @@
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
-use super::Note;
-use super::edits::{Edits, add};
-use super::quantity::Quantity;
-use crate::policy::names;
-use crate::policy::scheduling::Problems;
+use crate::{
+    defaults::edits::{Edits, add},
+    field_error::Problems,
+    names,
+    quantity::Quantity,
+    reason::Note,
+};
 
 /// Checked default requests and limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
