@@ -1,6 +1,8 @@
 //! Serving certificates: where they come from and how long they hold.
 //!
-//! [`issue`] makes a certificate authority and serving certificates, [`files`]
+//! [`issue`] makes a certificate authority and serving certificates, [`plan`]
+//! says what is to be done next to keep them, [`trust`] whether a client with a
+//! bundle would accept them, [`secret`] how they lie in a Secret, [`files`]
 //! reads a pair from disk and notices when it changes, [`output`] writes what
 //! was issued. A [`Served`] pair has been checked once, when it was parsed:
 //! whoever holds one may serve it. Time is passed in.
@@ -8,6 +10,9 @@
 pub mod files;
 pub mod issue;
 pub mod output;
+pub mod plan;
+pub mod secret;
+pub mod trust;
 mod validity;
 
 use std::fmt;

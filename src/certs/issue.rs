@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 use thiserror::Error;
+
+use super::{PairError, Served, Validity};
 
 /// One day.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,9 +28,9 @@ pub const SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// A certificate authority with its key.
 pub struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
-    not_after: Timestamp,
+    validity: Validity,
 }
 
 /// A serving certificate that an [`Authority`] signed, with its key, as PEM.
@@ -63,6 +65,9 @@ pub enum IssueError {
     /// Making the key or signing failed.
     #[error("making the certificate")]
     Make(#[source] rcgen::Error),
+    /// What should be an authority with its key is none.
+    #[error("reading the authority back")]
+    Authority(#[from] PairError),
 }
 
 impl Authority {
@@ -78,8 +83,21 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(IssueError::Make)?;
-        let issuer = CertifiedIssuer::self_signed(params, key).map_err(IssueError::Make)?;
-        Ok(Self { certificate_pem: issuer.pem(), issuer, not_after })
+        let certificate = params.self_signed(&key).map_err(IssueError::Make)?;
+        let validity = Validity::of(certificate.der()).ok_or(PairError::Certificate)?;
+        Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key), validity })
+    }
+
+    /// Reads an authority back from its certificate and key, both PEM.
+    ///
+    /// # Errors
+    /// Either is unreadable, they do not belong together, or the key is none that rcgen signs with.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, IssueError> {
+        let validity = Served::from_pem(certificate.as_bytes(), key.as_bytes())?.validity();
+        // The parser's own error may quote what it read.
+        let key = KeyPair::from_pem(key).map_err(|_| PairError::UnsupportedKey)?;
+        let issuer = Issuer::from_ca_cert_pem(certificate, key).map_err(IssueError::Make)?;
+        Ok(Self { issuer, certificate_pem: certificate.to_owned(), validity })
     }
 
     /// Signs a serving certificate for these DNS names and IP addresses. It
@@ -91,7 +109,7 @@ impl Authority {
         if names.is_empty() {
             return Err(IssueError::NoName);
         }
-        let not_after = end(now, life)?.min(self.not_after);
+        let not_after = end(now, life)?.min(self.validity.not_after);
         let mut params = params(names, now, not_after)?;
         params.distinguished_name.push(DnType::CommonName, "stowage");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -106,6 +124,12 @@ impl Authority {
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// From when until when the authority holds.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// The authority's key, PKCS #8.
@@ -167,7 +191,7 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certs::Served;
+    use crate::certs::trust::Bundle;
 
     #[test]
     fn signs_for_every_name_and_clamps_to_the_authoritys_end() {
@@ -184,6 +208,21 @@ mod tests {
         for name in &names[..4] {
             assert!(der.windows(name.len()).any(|part| part == name.as_bytes()), "{name} is not in the certificate");
         }
+    }
+
+    #[test]
+    fn an_authority_that_was_read_back_signs_like_the_one_that_was_made() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let made = Authority::new(now, DAY).unwrap();
+        let read = Authority::from_pem(made.certificate_pem(), &made.key_pem()).unwrap();
+        assert_eq!(read.validity(), made.validity());
+        let serving = read.sign(&["localhost".to_owned()], now, DAY).unwrap();
+        let served = Served::from_pem(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes()).unwrap();
+        let bundle = Bundle::from_pem(made.certificate_pem().as_bytes()).unwrap();
+        assert_eq!(bundle.verify(&served, "localhost", now), Ok(()));
+        let other = Authority::new(now, DAY).unwrap();
+        let error = Authority::from_pem(made.certificate_pem(), &other.key_pem()).err().unwrap();
+        assert!(matches!(error, IssueError::Authority(PairError::Mismatch)));
     }
 
     #[test]
