@@ -1,6 +1,6 @@
 //! Label selectors, parsed once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Labels by key.
-pub trait Labels: std::fmt::Debug {
+pub trait Labels: fmt::Debug {
     /// The value of the label `key`.
     fn label(&self, key: &str) -> Option<&str>;
     /// Calls `visit` with every label.
@@ -101,8 +101,23 @@ impl Selector {
     }
 }
 
+impl fmt::Display for Requirement {
+    /// The words of a policy: `app In [a, b]`, `app Exists`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match &self.condition {
+            Condition::In(values) => write!(f, "{} In [{}]", self.key, list(values)),
+            Condition::NotIn(values) => write!(f, "{} NotIn [{}]", self.key, list(values)),
+            Condition::Exists => write!(f, "{} Exists", self.key),
+            Condition::DoesNotExist => write!(f, "{} DoesNotExist", self.key),
+        }
+    }
+}
+
 impl Requirement {
-    fn matches(&self, value: Option<&str>) -> bool {
+    /// Whether a label of this value, or none, satisfies the requirement.
+    #[must_use]
+    pub fn matches(&self, value: Option<&str>) -> bool {
         match &self.condition {
             Condition::In(values) => value.is_some_and(|value| values.contains(value)),
             Condition::NotIn(values) => value.is_none_or(|value| !values.contains(value)),

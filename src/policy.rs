@@ -8,6 +8,7 @@ pub mod crd;
 pub mod document;
 pub mod index;
 pub mod modifier;
+pub mod near_miss;
 pub mod schema;
 pub mod snapshot;
 pub mod spec;

@@ -3,7 +3,7 @@
 mod explain;
 mod workload;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, ValueEnum};
@@ -15,7 +15,11 @@ use crate::{
     inject::{Decision, decide, report::Refusal},
     json,
     pod::PodView,
-    policy::{document, snapshot::Snapshot},
+    policy::{
+        document,
+        near_miss::near_misses,
+        snapshot::{Snapshot, namespace_labels},
+    },
 };
 
 /// Shows what the webhook would do, offline.
@@ -63,6 +67,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if objects.is_empty() {
         return Err(anyhow!("{} holds no object", args.file.display()).into());
     }
+    for object in objects.iter().filter(|object| is_namespace(object)) {
+        if let Some((name, labels)) = namespace_labels(object) {
+            snapshot.namespaces.insert(name, labels);
+        }
+    }
     let labels: BTreeMap<String, String> = args.namespace_labels.iter().cloned().collect();
     let mut printer = Printer { output: args.output, items: Vec::new(), text: String::new(), refused: false };
     for object in objects {
@@ -103,6 +112,11 @@ fn namespace<'v>(object: &'v Value, fallback: &'v str) -> &'v str {
     object.pointer(pointer).and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or(fallback)
 }
 
+fn is_namespace(object: &Value) -> bool {
+    let text = |field: &str| object.get(field).and_then(Value::as_str);
+    text("kind") == Some("Namespace") && text("apiVersion").is_none_or(|version| version == "v1")
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
@@ -120,14 +134,18 @@ impl Printer {
         if is_review(&object) {
             return self.review(object, snapshot);
         }
-        let Some(target) = Target::of(&object) else {
-            let kind = object.get("kind").and_then(Value::as_str).unwrap_or("object without a kind");
-            if matches!(self.output, Output::Yaml | Output::Json) {
-                self.items.push(object);
-            } else {
-                say(&format!("stowage: {kind} is passed over: it has no pod"));
+        let target = match Target::of(&object) {
+            Ok(target) => target,
+            Err(why) => {
+                if !is_namespace(&object) {
+                    let kind = object.get("kind").and_then(Value::as_str).unwrap_or("object");
+                    say(&format!("stowage: {kind} {} is passed over: {why}", workload::name(&object)));
+                }
+                if matches!(self.output, Output::Yaml | Output::Json) {
+                    self.items.push(object);
+                }
+                return Ok(());
             }
-            return Ok(());
         };
         let namespace = namespace(&object, namespace_arg).to_owned();
         self.pod(object, &target, &namespace, snapshot)
@@ -154,6 +172,16 @@ impl Printer {
             }
             Ok(_) => {}
         }
+        if self.output == Output::Explain {
+            let labels = snapshot.namespace(namespace);
+            let policies = snapshot.policies.policies().iter().map(Arc::as_ref);
+            let mut misses = near_misses(policies, namespace, &labels, &pod);
+            // Beside policies that act, those further off are of no interest.
+            let acts = decision.as_ref().is_ok_and(|decision| !decision.policies.is_empty());
+            misses.retain(|miss| !acts || miss.failed == 1);
+            self.text.push_str(&explain::table(&name, &decision, &misses));
+            return Ok(());
+        }
         self.print(object, target, &name, &decision)
     }
 
@@ -165,18 +193,17 @@ impl Printer {
         decision: &Result<Decision<'_>, Refusal>,
     ) -> Result<(), Failure> {
         match (self.output, decision) {
-            (Output::Explain, decision) => self.text.push_str(&explain::table(name, decision)),
             (Output::Review, decision) => {
                 let body = review_of(workload::uid(&object), decision);
                 self.items.push(serde_json::from_slice(&body).context("decoding the answer")?);
             }
-            (_, Err(_)) => {}
+            (Output::Explain, _) | (_, Err(_)) => {}
             (Output::Patch, Ok(decision)) => {
-                let ops = json!(target.prefixed(decision.patch.ops()));
+                let ops = json!(target.prefixed(&object, decision.patch.ops()));
                 self.items.push(ops);
             }
             (Output::Yaml | Output::Json, Ok(decision)) => {
-                let ops = target.prefixed(decision.patch.ops());
+                let ops = target.prefixed(&object, decision.patch.ops());
                 json_patch::patch(&mut object, &ops).with_context(|| format!("{name}: applying the patch"))?;
                 self.items.push(object);
             }
@@ -192,14 +219,14 @@ impl Printer {
         let namespace = namespace(&review, "default").to_owned();
         let target = Target::of(&object);
         match (self.output, target) {
-            (Output::Review, _) | (_, None) => {
+            (Output::Review, _) | (_, Err(_)) => {
                 let bytes = serde_json::to_vec(&review).context("encoding the review")?;
                 let admitted = admit(&bytes, snapshot).context("reading the review")?;
                 self.refused |= admitted.outcome == crate::admission::Outcome::Refused;
                 self.items.push(serde_json::from_slice(&admitted.body).context("decoding the answer")?);
                 Ok(())
             }
-            (_, Some(target)) => self.pod(object, &target, &namespace, snapshot),
+            (_, Ok(target)) => self.pod(object, &target, &namespace, snapshot),
         }
     }
 
@@ -207,6 +234,7 @@ impl Printer {
         let mut text = self.text;
         let mut items = self.items;
         let value = match items.len() {
+            0 if self.output == Output::Patch && !self.refused => Some(json!([])),
             0 => None,
             1 => items.pop(),
             _ if self.output == Output::Patch => Some(Value::Array(items)),

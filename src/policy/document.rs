@@ -1,6 +1,6 @@
 //! Policy files as text: YAML or JSON, many documents, each value with the line it stands on.
 //!
-//! YAML is read as `kubectl` reads it (`yes` is a boolean, duplicate keys are refused). Errors carry no excerpt of the
+//! YAML is read as `kubectl` reads it (`yes` is a boolean, `0400` is octal, duplicate keys are refused). Errors carry no excerpt of the
 //! text, since a policy may hold a literal credential.
 
 use std::{collections::HashMap, fmt};
@@ -55,16 +55,18 @@ impl Document {
 ///
 /// Where the text is neither YAML nor JSON.
 pub fn parse(text: &str) -> Result<Vec<Document>, SyntaxError> {
-    let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple(text.strip_prefix('\u{feff}').unwrap_or(text))
-        .map_err(|error| {
-            let line = error.location().map_or(0, |location| location.line());
-            let error = error.without_snippet().to_string();
-            let reason = error.lines().next().unwrap_or_default();
-            let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-            let reason = reason.split_once(": ").filter(|(at, _)| at.starts_with("line ")).map_or(reason, |(_, r)| r);
-            let reason = reason.split(", set DuplicateKeyPolicy").next().unwrap_or(reason);
-            SyntaxError { line, reason: reason.to_owned() }
-        })?;
+    // A leading zero is octal for kubectl, as file modes are written.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let nodes: Vec<Spanned<Node>> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
+        let line = error.location().map_or(0, |location| location.line());
+        let error = error.without_snippet().to_string();
+        let reason = error.lines().next().unwrap_or_default();
+        let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+        let reason = reason.split_once(": ").filter(|(at, _)| at.starts_with("line ")).map_or(reason, |(_, r)| r);
+        let reason = reason.split(", set DuplicateKeyPolicy").next().unwrap_or(reason);
+        SyntaxError { line, reason: reason.to_owned() }
+    })?;
     Ok(nodes
         .into_iter()
         .filter(|node| !matches!(node.value, Node::Null))
@@ -182,6 +184,8 @@ fn settle(node: Spanned<Node>, path: String, lines: &mut HashMap<String, u64>) -
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -200,6 +204,25 @@ mod tests {
         let documents = parse("a: yes\nb: ~\nc: {\"x/y\": 8}\n").unwrap();
         assert_eq!(documents[0].value, serde_json::json!({"a": true, "c": {"x/y": 8}}));
         assert_eq!(documents[0].line("c[\"x/y\"]"), 3);
+    }
+
+    #[test]
+    fn reads_numbers_as_kubectl_does() {
+        let read = |text: &str| parse(text).unwrap().remove(0).value["a"].clone();
+        for (text, number) in [
+            ("a: 0400", json!(256)),
+            ("a: 0o400", json!(256)),
+            ("a: -0400", json!(-256)),
+            ("a: 0x1F", json!(31)),
+            ("a: 0", json!(0)),
+            ("a: 400", json!(400)),
+            ("a: 0.5", json!(0.5)),
+            ("a: \"0400\"", json!("0400")),
+        ] {
+            assert_eq!(read(text), number, "{text}");
+        }
+        // No octal digits: kubectl falls back to a decimal fraction.
+        assert_eq!(read("a: 0890").as_f64(), Some(890.0));
     }
 
     #[test]

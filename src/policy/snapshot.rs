@@ -165,12 +165,17 @@ impl Loaded {
     }
 
     fn namespace(&mut self, value: &Value) {
-        let Some(name) = value.pointer("/metadata/name").and_then(Value::as_str) else { return };
-        let labels = value.pointer("/metadata/labels").and_then(Value::as_object);
-        let labels = labels.into_iter().flatten();
-        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
-        self.namespaces.insert(name.to_owned(), labels);
+        self.namespaces.extend(namespace_labels(value));
     }
+}
+
+/// Name and labels of a `v1` Namespace.
+#[must_use]
+pub fn namespace_labels(namespace: &Value) -> Option<(String, BTreeMap<String, String>)> {
+    let name = namespace.pointer("/metadata/name").and_then(Value::as_str)?;
+    let labels = namespace.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+    let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+    Some((name.to_owned(), labels))
 }
 
 impl std::fmt::Display for Located {

@@ -11,6 +11,7 @@ mod disagreement;
 mod drift;
 mod examples;
 mod manifests;
+mod offline;
 mod platforms;
 mod reap;
 mod soak;

@@ -1,18 +1,24 @@
 //! `-o explain`: which policy and modifier did what, what was skipped, and why.
 
-use crate::inject::{
-    Decision,
-    report::{Refusal, Step},
+use crate::{
+    inject::{
+        Decision,
+        report::{Refusal, Step},
+    },
+    policy::near_miss::NearMiss,
 };
 
-/// The table of one pod.
-pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>) -> String {
+/// How many of the policies that nearly matched are named.
+const MISSES: usize = 8;
+
+/// The table of one pod, with the policies that nearly matched it.
+pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>, misses: &[NearMiss<'_>]) -> String {
     let decision = match decision {
         Err(refusal) => return format!("{name}: refused\n  {refusal}\n\n"),
         Ok(decision) => decision,
     };
     if let Some(why) = decision.left_alone {
-        return format!("{name}: left alone: {why}\n\n");
+        return format!("{name}: left alone: {why}\n{}\n", near(misses));
     }
     let count = decision.patch.len();
     let operations = if count == 1 { "operation" } else { "operations" };
@@ -39,8 +45,16 @@ pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>) -> Str
     for warning in decision.warnings.iter().filter(|warning| !steps.contains(warning)) {
         text.push_str(&format!("  {warning}\n"));
     }
+    text.push_str(&near(misses));
     text.push('\n');
     text
+}
+
+/// A line for each of the policies that nearly matched.
+fn near(misses: &[NearMiss<'_>]) -> String {
+    let lines = misses.iter().take(MISSES).map(|miss| format!("  {miss}\n"));
+    let more = misses.len().saturating_sub(MISSES);
+    lines.chain((more > 0).then(|| format!("  and {more} more policies do not match\n"))).collect()
 }
 
 /// A row for the step, and one more for every remark after the first.
