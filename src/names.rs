@@ -213,11 +213,13 @@ fn has_no_backsteps(value: &str) -> bool {
     value.split('/').all(|component| component != "..")
 }
 
-/// A path as the kubelet compares it: without double and trailing slashes.
+/// A path as the kubelet compares it: from the root, without double and trailing slashes. The kubelet makes a relative
+/// `mountPath` absolute (`makeMounts`).
 #[must_use]
 pub fn clean_path(path: &str) -> Cow<'_, str> {
+    let is_absolute = path.starts_with('/');
     let clean = !path.contains("//") && (path.len() == 1 || !path.ends_with('/')) && !path.contains("/.");
-    if clean {
+    if is_absolute && clean {
         return Cow::Borrowed(path);
     }
     let mut parts: Vec<&str> = Vec::new();
@@ -228,8 +230,7 @@ pub fn clean_path(path: &str) -> Cow<'_, str> {
             parts.push(part);
         }
     }
-    let root = if path.starts_with('/') { "/" } else { "" };
-    Cow::Owned(format!("{root}{}", parts.join("/")))
+    Cow::Owned(format!("/{}", parts.join("/")))
 }
 
 #[cfg(test)]
@@ -316,9 +317,16 @@ mod tests {
 
     #[test]
     fn compares_paths_as_the_kubelet_does() {
-        for (path, clean) in
-            [("/a", "/a"), ("/a/", "/a"), ("//a//b", "/a/b"), ("/a/./b/..", "/a"), ("/", "/"), ("a/", "a")]
-        {
+        for (path, clean) in [
+            ("/a", "/a"),
+            ("/a/", "/a"),
+            ("//a//b", "/a/b"),
+            ("/a/./b/..", "/a"),
+            ("/", "/"),
+            ("a/", "/a"),
+            ("etc/ca", "/etc/ca"),
+            ("", "/"),
+        ] {
             assert_eq!(clean_path(path), clean, "{path}");
         }
     }

@@ -50,6 +50,8 @@ pub struct Facts<'a> {
 pub enum Unresolved {
     /// The placeholder is absent or empty.
     Absent(String),
+    /// The value of the placeholder is none that the API server would accept: a webhook is called before it validates.
+    NotAccepted(String),
     /// The whole is not valid for its kind.
     Invalid(&'static str),
 }
@@ -178,14 +180,23 @@ impl Part {
             Self::Username => facts.username,
             Self::Label(key) => facts.labels.label(key),
         };
-        value.filter(|value| !value.is_empty()).ok_or_else(|| {
-            Unresolved::Absent(match self {
-                Self::Label(key) => format!("label {key}"),
-                Self::Username => "the v3io username".into(),
-                Self::ServiceAccount => "the service account".into(),
-                _ => "the namespace".into(),
-            })
-        })
+        let value = value.filter(|value| !value.is_empty()).ok_or_else(|| Unresolved::Absent(self.what()))?;
+        let is_accepted = match self {
+            Self::Label(_) => names::label_value(value).is_ok(),
+            Self::ServiceAccount => names::service_account_name(value).is_ok(),
+            _ => true,
+        };
+        if is_accepted { Ok(value) } else { Err(Unresolved::NotAccepted(self.what())) }
+    }
+
+    /// What the placeholder stands for, in words.
+    fn what(&self) -> String {
+        match self {
+            Self::Label(key) => format!("label {key}"),
+            Self::Username => "the v3io username".into(),
+            Self::ServiceAccount => "the service account".into(),
+            Self::Namespace | Self::Text(_) => "the namespace".into(),
+        }
     }
 }
 
@@ -218,6 +229,7 @@ impl std::fmt::Display for Unresolved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Absent(what) => write!(f, "{what} is absent or empty"),
+            Self::NotAccepted(what) => write!(f, "{what} has a value that the API server refuses"),
             Self::Invalid(allowed) => write!(f, "its placeholders give a name that is not valid: it {allowed}"),
         }
     }
@@ -276,7 +288,20 @@ mod tests {
         assert!(resolve("a-{label:nope}", Kind::Secret, "x").unwrap_err().contains("label nope"));
         assert!(resolve("a-{label:mlrun/owner}", Kind::Secret, "").unwrap_err().contains("absent or empty"));
         assert!(resolve("v3io-{label:mlrun/owner}", Kind::Secret, "Iris_B").unwrap_err().contains("not valid"));
-        assert!(resolve("users/{label:mlrun/owner}", Kind::SubPath, "..").unwrap_err().contains("not valid"));
+    }
+
+    #[test]
+    fn a_value_that_the_api_server_refuses_walks_out_of_no_folder() {
+        for value in ["bob/private", "..", "a/../../etc", "a\nb", "a\"b", "-a", "ä"] {
+            for kind in [Kind::SubPath, Kind::Bucket, Kind::Username, Kind::Secret] {
+                let refused = resolve("users-{label:mlrun/owner}", kind, value).unwrap_err();
+                assert!(refused.contains("label mlrun/owner"), "{value}: {refused}");
+            }
+        }
+        let labels = Owner("x");
+        let facts = Facts { namespace: "ns", service_account: "ann/private", username: None, labels: &labels };
+        let template = Template::parse("{serviceAccount}", Kind::SubPath).unwrap();
+        assert_eq!(template.resolve(&facts), Err(Unresolved::NotAccepted("the service account".into())));
     }
 
     #[test]

@@ -328,3 +328,13 @@ fn what_prevent_takes_back_is_not_in_a_policys_way() {
     let out = injected(&given(covering), &prevent("  tolerations: [{key: spot, value: \"true\", effect: NoSchedule}]"));
     assert_eq!(out["spec"]["tolerations"], json!([{"key": "spot", "value": "true", "effect": "NoSchedule"}]));
 }
+
+#[test]
+fn a_relative_mount_path_is_the_absolute_one_that_the_kubelet_makes_of_it() {
+    let mut given = pod(json!({"volumeMounts": [{"name": "own", "mountPath": "etc/ca"}]}));
+    given["spec"]["volumes"] = json!([{"name": "own", "emptyDir": {}}]);
+    let [keep, over, reject] = each(&given, "  storage: [{configMap: {name: ca, mountPath: /etc/ca}}]");
+    assert_eq!(mount(&keep.unwrap(), "etc/ca")["name"], "own");
+    assert_eq!(mount(&over.unwrap(), "/etc/ca")["name"], "configmap");
+    assert!(reject.unwrap_err().contains("/etc/ca"));
+}
