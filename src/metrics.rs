@@ -4,6 +4,7 @@
 //! atomics only and a series exists from the first scrape on, at zero. Labels
 //! are enums: no name of an object, and nothing a client sends, becomes one.
 
+mod cluster;
 mod labels;
 
 use std::marker::PhantomData;
@@ -14,7 +15,8 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use self::labels::{ConnectionRefusal, HandshakeFailure, Label, Outcome, Reload};
+pub use self::cluster::ClusterMetrics;
+pub use self::labels::{Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Outcome, Reload, Watching};
 
 /// All metrics, registered.
 pub struct Metrics {
@@ -41,11 +43,19 @@ pub struct Metrics {
     pub connections_refused: Counters<ConnectionRefusal>,
     /// TLS handshakes that failed.
     pub handshake_failures: Counters<HandshakeFailure>,
+    /// Of a run in a cluster.
+    pub cluster: ClusterMetrics,
 }
 
 /// One counter for each value of a label.
 pub struct Counters<L> {
     children: Vec<IntCounter>,
+    label: PhantomData<L>,
+}
+
+/// One gauge for each value of a label.
+pub struct Gauges<L> {
+    children: Vec<IntGauge>,
     label: PhantomData<L>,
 }
 
@@ -111,6 +121,7 @@ impl Metrics {
                 "TLS handshakes that failed, by reason.",
                 "reason",
             )?,
+            cluster: ClusterMetrics::new(r)?,
             registry,
         })
     }
@@ -144,6 +155,21 @@ impl<L: Label> Counters<L> {
     }
 }
 
+impl<L: Label> Gauges<L> {
+    /// Sets one.
+    pub fn set(&self, value: L, number: i64) {
+        if let Some(child) = self.children.get(value.index()) {
+            child.set(number);
+        }
+    }
+
+    /// What one is set to.
+    #[must_use]
+    pub fn number(&self, value: L) -> i64 {
+        self.children.get(value.index()).map_or(0, IntGauge::get)
+    }
+}
+
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
@@ -166,6 +192,14 @@ fn counters<L: Label>(
 ) -> Result<Counters<L>, prometheus::Error> {
     let family = register(registry, IntCounterVec::new(Opts::new(name, help), &[label])?)?;
     Ok(Counters {
+        children: L::ALL.iter().map(|value| family.with_label_values(&[value.text()])).collect(),
+        label: PhantomData,
+    })
+}
+
+fn gauges<L: Label>(registry: &Registry, name: &str, help: &str, label: &str) -> Result<Gauges<L>, prometheus::Error> {
+    let family = register(registry, IntGaugeVec::new(Opts::new(name, help), &[label])?)?;
+    Ok(Gauges {
         children: L::ALL.iter().map(|value| family.with_label_values(&[value.text()])).collect(),
         label: PhantomData,
     })

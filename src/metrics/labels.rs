@@ -114,6 +114,50 @@ label! {
     }
 }
 
+label! {
+    /// What is watched in a cluster.
+    Watching {
+        /// InjectionPolicies.
+        Policies = "injectionpolicies",
+        /// ClusterInjectionPolicies.
+        ClusterPolicies = "clusterinjectionpolicies",
+        /// Namespaces, for their labels.
+        Namespaces = "namespaces",
+        /// Priority classes.
+        PriorityClasses = "priorityclasses",
+        /// Runtime classes.
+        RuntimeClasses = "runtimeclasses",
+        /// The webhook's own registration.
+        Registration = "registration",
+        /// The Secret with the certificates.
+        Certificates = "certificates",
+    }
+}
+
+label! {
+    /// What became of a call to the API server.
+    Call {
+        /// It did what was asked.
+        Done = "done",
+        /// Somebody else was first.
+        Conflict = "conflict",
+        /// It was refused, or did not come through.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What became of an event.
+    Delivery {
+        /// The API server has it.
+        Sent = "sent",
+        /// More came than are sent; it was left out.
+        Dropped = "dropped",
+        /// The API server did not take it.
+        Failed = "failed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +174,8 @@ mod tests {
         each_index_is_its_place::<ConnectionRefusal>();
         each_index_is_its_place::<HandshakeFailure>();
         each_index_is_its_place::<Reload>();
+        each_index_is_its_place::<Watching>();
+        each_index_is_its_place::<Call>();
+        each_index_is_its_place::<Delivery>();
     }
 }

@@ -12,7 +12,12 @@ use std::{
 
 use regex::Regex;
 use serde_json::{Value, json};
-use stowage::{metrics::Metrics, policy::document};
+use stowage::{
+    certs::secret::SECRET_NAME,
+    cluster::calls::{Account, CALLS},
+    metrics::Metrics,
+    policy::document,
+};
 
 use crate::webhook::root;
 
@@ -179,6 +184,34 @@ fn the_webhooks_account_can_delete_nothing_and_only_the_full_watcher_deletes() {
 }
 
 #[test]
+fn roles_allow_the_calls_that_are_made_and_no_others() {
+    let Some(own) = render("cluster-wide", &[]) else { return };
+    let calls = |accounts: &[Account]| -> BTreeSet<String> {
+        let made = CALLS.iter().filter(|call| accounts.contains(&call.account));
+        made.map(|call| format!("{}/{} {}", call.group, call.resource, call.verb)).collect()
+    };
+    assert_eq!(verbs(&own, "stowage"), calls(&[Account::Webhook, Account::Keeper]));
+    let cert_manager = render("cert-manager", &[]).unwrap();
+    assert_eq!(verbs(&cert_manager, "stowage"), calls(&[Account::Webhook]));
+    // One object is named wherever the API has names for it: creating has none.
+    for role in ["Role", "ClusterRole"] {
+        for object in
+            of(&own, role).into_iter().filter(|object| !object["metadata"]["name"].as_str().unwrap().contains("policy"))
+        {
+            for rule in object["rules"].as_array().unwrap() {
+                let of_one = ["secrets", "mutatingwebhookconfigurations"];
+                let resource = rule["resources"][0].as_str().unwrap();
+                if of_one.contains(&resource) && rule["verbs"] != json!(["create"]) {
+                    let named = rule["resourceNames"].as_array().map(Vec::len);
+                    assert_eq!(named, Some(1), "{resource} {}", rule["verbs"]);
+                }
+            }
+        }
+    }
+    assert_eq!(named(&own, "Role", "stowage-certificates")["rules"][0]["resourceNames"], json!([SECRET_NAME]));
+}
+
+#[test]
 fn cert_manager_takes_over_and_stowage_may_write_neither_secret_nor_registration() {
     let Some(objects) = render("cert-manager", &[]) else { return };
     let verbs = verbs(&objects, "stowage");
@@ -261,7 +294,8 @@ fn every_metric_of_the_dashboard_and_the_alerts_exists() {
         }
         for (label, values) in label_values(&expression) {
             for value in values {
-                let known = ours.contains(&format!("{label}=\"{value}\"")) || !["outcome", "reason"].contains(&&*label);
+                let known = ours.contains(&format!("{label}=\"{value}\""))
+                    || !["outcome", "reason", "result", "watch"].contains(&&*label);
                 assert!(known, "{place}: no {label} is {value}");
             }
         }

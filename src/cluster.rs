@@ -1,0 +1,22 @@
+//! The only module that speaks to an API server.
+//!
+//! It is thin: what is watched becomes changes of values, and what values say
+//! is written back. [`calls`] lists every call that is made; the installed
+//! roles are held against it.
+
+pub mod calls;
+pub mod certificates;
+pub mod client;
+pub mod events;
+mod registration;
+pub mod watch;
+
+pub use self::registration::{ENTRY, REGISTRATION};
+
+/// How our writes are told from those of others.
+pub const FIELD_MANAGER: &str = "stowage";
+
+/// Whether the API server answered that somebody else was first: the object changed, is there already, or is gone.
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 404 | 409))
+}

@@ -1,0 +1,170 @@
+//! Events on the owners of pods, sent behind the decision's back.
+//!
+//! A decision never waits: what does not fit into the queue is dropped and counted. At most one event in 200 ms is sent
+//! over time, a hundred at once; the same words on the same owner become one event that is counted up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use crate::metrics::{Delivery, Metrics};
+
+/// What is said of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The object's apiVersion.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid, where it is known.
+    pub uid: String,
+    /// One word in CamelCase.
+    pub reason: String,
+    /// What was done or left undone, in CamelCase.
+    pub action: &'static str,
+    /// The text, at most 1 KiB of it is sent.
+    pub note: String,
+}
+
+/// Takes notices in, and never waits.
+#[derive(Clone)]
+pub struct Notices {
+    queue: Sender<Notice>,
+    metrics: Arc<Metrics>,
+}
+
+const QUEUE: usize = 256;
+const BURST: u32 = 100;
+const INTERVAL: Duration = Duration::from_millis(200);
+/// What the API takes in a note.
+const NOTE: usize = 1024;
+
+impl Notices {
+    /// Sends an event soon, or counts that it was left out.
+    pub fn send(&self, notice: Notice) {
+        if self.queue.try_send(notice).is_err() {
+            self.metrics.cluster.events.count(Delivery::Dropped);
+        }
+    }
+}
+
+/// Both ends of the queue; the second goes to [`deliver`].
+#[must_use]
+pub fn queue(metrics: Arc<Metrics>) -> (Notices, Receiver<Notice>) {
+    let (queue, notices) = channel(QUEUE);
+    (Notices { queue, metrics }, notices)
+}
+
+/// Sends what comes until nobody sends any more. `instance` is the name of the pod that runs this.
+pub async fn deliver(client: Client, instance: Option<String>, mut notices: Receiver<Notice>, metrics: Arc<Metrics>) {
+    let recorder = Recorder::new(client, Reporter { controller: "stowage".to_owned(), instance });
+    let mut bucket = Bucket::full(Instant::now());
+    let mut failed = false;
+    while let Some(notice) = notices.recv().await {
+        if let Some(until) = bucket.take(Instant::now()) {
+            sleep_until(until).await;
+        }
+        let (event, regarding) = event(notice);
+        match recorder.publish(&event, &regarding).await {
+            Ok(()) => {
+                metrics.cluster.events.count(Delivery::Sent);
+                failed = false;
+            }
+            Err(error) => {
+                metrics.cluster.events.count(Delivery::Failed);
+                if std::mem::replace(&mut failed, true) {
+                    debug!(error = &error as &dyn std::error::Error, "an event was not taken");
+                } else {
+                    warn!(error = &error as &dyn std::error::Error, "events are not taken");
+                }
+            }
+        }
+    }
+}
+
+fn event(notice: Notice) -> (Event, ObjectReference) {
+    let mut note = notice.note;
+    let end = (0..=NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
+    note.truncate(end);
+    let event = Event {
+        type_: EventType::Warning,
+        reason: notice.reason,
+        note: Some(note),
+        action: notice.action.to_owned(),
+        secondary: None,
+    };
+    let regarding = ObjectReference {
+        api_version: Some(notice.api_version),
+        kind: Some(notice.kind),
+        namespace: Some(notice.namespace),
+        name: Some(notice.name),
+        uid: Some(notice.uid),
+        ..ObjectReference::default()
+    };
+    (event, regarding)
+}
+
+/// A token bucket, as the moment at which it will be full.
+struct Bucket {
+    full_at: Instant,
+}
+
+impl Bucket {
+    const fn full(now: Instant) -> Self {
+        Self { full_at: now }
+    }
+
+    /// Takes a token; the moment at which it is there, where that is not now.
+    fn take(&mut self, now: Instant) -> Option<Instant> {
+        self.full_at = self.full_at.max(now) + INTERVAL;
+        self.full_at.checked_sub(INTERVAL * BURST).filter(|at| *at > now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_go_at_once_and_then_five_a_second() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(start);
+        for _ in 0..BURST {
+            assert_eq!(bucket.take(start), None);
+        }
+        assert_eq!(bucket.take(start), Some(start + INTERVAL));
+        assert_eq!(bucket.take(start), Some(start + INTERVAL * 2));
+        assert_eq!(bucket.take(start + Duration::from_secs(60)), None);
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let metrics = Arc::new(Metrics::new("1").unwrap());
+        let (notices, _kept) = queue(Arc::clone(&metrics));
+        let notice = Notice {
+            api_version: "batch/v1".to_owned(),
+            kind: "Job".to_owned(),
+            namespace: "team".to_owned(),
+            name: "train".to_owned(),
+            uid: "1".to_owned(),
+            reason: "Skipped".to_owned(),
+            action: "Inject",
+            note: "ä".repeat(600),
+        };
+        for _ in 0..QUEUE + 3 {
+            notices.send(notice.clone());
+        }
+        assert_eq!(metrics.cluster.events.total(Delivery::Dropped), 3);
+        assert_eq!(event(notice).0.note.unwrap().len(), NOTE);
+    }
+}
