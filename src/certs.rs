@@ -34,6 +34,9 @@ pub struct Served {
     validity: Validity,
 }
 
+/// The longest chain that is served: clients refuse handshakes of many kilobytes, and real chains have three.
+pub const MAX_CHAIN: usize = 10;
+
 /// Why a certificate and key cannot be served.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +47,9 @@ pub enum PairError {
     /// The certificate text holds no CERTIFICATE block.
     #[error("the certificate holds no CERTIFICATE block")]
     NoCertificate,
+    /// The certificate text holds more blocks than a handshake carries.
+    #[error("the certificate holds {0} CERTIFICATE blocks, and at most {MAX_CHAIN} can be served")]
+    LongChain(usize),
     /// The first certificate is not X.509 as rustls reads it.
     #[error("the first certificate is not a readable X.509 v3 certificate")]
     Certificate,
@@ -77,6 +83,9 @@ impl Served {
             .collect::<Result<Vec<_>, pem::Error>>()
             .map_err(|error| PairError::CertificatePem(error.to_string()))?;
         let leaf = chain.first().ok_or(PairError::NoCertificate)?;
+        if chain.len() > MAX_CHAIN {
+            return Err(PairError::LongChain(chain.len()));
+        }
         let validity = Validity::of(leaf).ok_or(PairError::Certificate)?;
         // The parser's own error may quote what it read, so it is not kept.
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| PairError::Key)?;
@@ -126,6 +135,15 @@ mod tests {
         let served = Served::from_pem(format!("{certificate}{authority}").as_bytes(), key.as_bytes()).unwrap();
         assert_eq!(served.key().cert.len(), 2);
         assert_eq!(served.validity().not_after.to_string(), "2027-02-20T12:00:00Z");
+    }
+
+    #[test]
+    fn refuses_a_chain_that_no_handshake_would_carry() {
+        let (certificate, key, authority) = pair(Timestamp::UNIX_EPOCH);
+        let chain = |others: usize| certificate.clone() + &authority.repeat(others);
+        assert!(Served::from_pem(chain(MAX_CHAIN - 1).as_bytes(), key.as_bytes()).is_ok());
+        let error = Served::from_pem(chain(MAX_CHAIN).as_bytes(), key.as_bytes()).unwrap_err();
+        assert_eq!(error, PairError::LongChain(MAX_CHAIN + 1));
     }
 
     #[test]

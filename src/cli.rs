@@ -55,12 +55,10 @@ enum Failure {
 }
 
 /// Runs the command that the arguments ask for.
-///
-/// `give_back` is called where much memory has just become free, and returns it to the system as the allocator can.
 #[must_use]
-pub fn main(give_back: fn()) -> ExitCode {
+pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => serve::run(args, give_back),
+        Command::Serve(args) => serve::run(args),
         Command::Certs(args) => certs::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Reap(args) => reap::run(&args),

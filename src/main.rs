@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     allocator::bound();
-    stowage::cli::main(allocator::give_back)
+    stowage::cli::main()
 }
 
 /// What glibc keeps of the memory that it was given back. Both calls are offered to C only.
@@ -21,20 +21,10 @@ mod allocator {
             libc::mallopt(libc::M_MMAP_THRESHOLD, 256 << 10);
         }
     }
-
-    /// Returns the pages that nothing stands on.
-    pub(super) fn give_back() {
-        // SAFETY: one number; it takes the allocator's own locks.
-        unsafe {
-            libc::malloc_trim(0);
-        }
-    }
 }
 
 /// Other allocators do so by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod allocator {
     pub(super) fn bound() {}
-
-    pub(super) fn give_back() {}
 }

@@ -8,6 +8,7 @@ mod cluster;
 mod labels;
 
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use prometheus::core::Collector;
@@ -45,6 +46,8 @@ pub struct Metrics {
     pub handshake_failures: Counters<HandshakeFailure>,
     /// Of a run in a cluster.
     pub cluster: ClusterMetrics,
+    lines_dropped: IntCounter,
+    count_dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 /// One counter for each value of a label.
@@ -122,6 +125,14 @@ impl Metrics {
                 "reason",
             )?,
             cluster: ClusterMetrics::new(r)?,
+            lines_dropped: register(
+                r,
+                IntCounter::new(
+                    "stowage_log_lines_dropped_total",
+                    "Log lines lost because they came faster than stderr was read.",
+                )?,
+            )?,
+            count_dropped: OnceLock::new(),
             registry,
         })
     }
@@ -131,11 +142,20 @@ impl Metrics {
         self.certificate_expiry.set(at.as_second());
     }
 
+    /// Where the lines that the log has lost are counted, which is asked at each scrape.
+    pub fn count_dropped_lines(&self, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        // The log is set up once, and so is this.
+        let _ = self.count_dropped.set(Box::new(count));
+    }
+
     /// Everything in Prometheus' text format.
     ///
     /// # Errors
     /// A collector gave an empty family; ours never do.
     pub fn text(&self) -> Result<String, prometheus::Error> {
+        if let Some(count) = self.count_dropped.get() {
+            self.lines_dropped.inc_by(count().saturating_sub(self.lines_dropped.get()));
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -215,6 +235,8 @@ mod tests {
         metrics.requests.count(Outcome::Patched);
         metrics.request_seconds.observe(0.000_07);
         metrics.certificate_ends(Timestamp::from_second(1_800_000_000).unwrap());
+        metrics.count_dropped_lines(|| 5);
+        metrics.text().unwrap();
         let text = metrics.text().unwrap();
         for line in [
             "stowage_build_info{version=\"1.2.3\"} 1",
@@ -223,6 +245,7 @@ mod tests {
             "stowage_request_duration_seconds_bucket{le=\"0.00005\"} 0",
             "stowage_request_duration_seconds_bucket{le=\"0.0001\"} 1",
             "stowage_policies_loaded 0",
+            "stowage_log_lines_dropped_total 5",
             "stowage_policy_reloads_total{result=\"refused\"} 0",
             "stowage_certificate_expiration_timestamp_seconds 1800000000",
             "stowage_connections_refused_total{reason=\"address\"} 0",

@@ -2,15 +2,16 @@
 //!
 //! Endpoints take seconds to follow readiness, and API servers keep calling
 //! until they have: a server that closed at once would fail those calls.
+//! Whatever hangs meanwhile, the process ends in time.
 
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::info;
 
 /// How far the program is on its way out.
@@ -28,42 +29,67 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Signals(mpsc::Receiver<()>);
 
+/// Hears the signals, and ends the process where nobody else does in time.
+#[derive(Debug)]
+pub struct Listener {
+    terminate: Signal,
+    interrupt: Signal,
+    heard: mpsc::Sender<()>,
+}
+
 /// A second signal came before the work was finished.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a second signal came: stopping without finishing what is in flight")]
 pub struct Aborted;
 
-impl Signals {
-    /// Listens for SIGTERM and SIGINT from now on.
+/// After a second signal the process has this long to end by itself.
+const HURRY: Duration = Duration::from_secs(1);
+
+impl Listener {
+    /// Listens for SIGTERM and SIGINT from now on. To be called on the runtime that will run [`Listener::run`], which
+    /// should have nothing to do that takes long.
     ///
     /// # Errors
     /// The system does not let us.
-    pub fn listen() -> io::Result<Self> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                if sender.send(()).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Self(receiver))
+    pub fn new() -> io::Result<(Self, Signals)> {
+        let (heard, signals) = mpsc::channel(2);
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok((Self { terminate, interrupt, heard }, Signals(signals)))
     }
 
+    /// Passes signals on, for ever. `overdue` is called once where the process is still there `patience` after the first
+    /// signal, or [`HURRY`] after the second: something hangs that nobody can be waited for any longer.
+    pub async fn run(mut self, patience: Duration, overdue: impl FnOnce()) {
+        self.next().await;
+        let end = Instant::now() + patience;
+        let second = tokio::time::timeout_at(end, self.next()).await;
+        if second.is_ok() {
+            sleep_until(end.min(Instant::now() + HURRY)).await;
+        }
+        overdue();
+        std::future::pending().await
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        // Room for the two that mean something; whoever should take them may hang.
+        let _ = self.heard.try_send(());
+    }
+}
+
+impl Signals {
     /// Signals that another part of the program sends.
     #[must_use]
     pub fn from_channel(receiver: mpsc::Receiver<()>) -> Self {
         Self(receiver)
     }
 
-    /// Waits for the next one; for ever where none can come any more.
-    async fn next(&mut self) {
+    /// Waits for the next one; for ever where none can come any more. Cancel-safe.
+    pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             std::future::pending::<()>().await;
         }
@@ -108,8 +134,6 @@ pub async fn until_signalled<F: Future>(
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-
-    use tokio::time::Instant;
 
     use super::*;
 

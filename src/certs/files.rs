@@ -6,7 +6,6 @@
 //! every change, however it was made.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{PairError, Served};
+use crate::files::read::regular;
 
 /// Where a certificate and its key lie, and what was last seen there.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ pub enum FilesError {
     },
 }
 
+/// What lies in the two files, before anything is made of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PairRead(Seen);
+
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Contents(Contents),
@@ -68,6 +72,8 @@ enum Seen {
 struct Unreadable {
     path: PathBuf,
     kind: io::ErrorKind,
+    /// Why, as [`io::Error`] says it.
+    text: String,
 }
 
 #[derive(PartialEq, Eq)]
@@ -87,6 +93,9 @@ impl fmt::Debug for Contents {
 /// look catches what is left.
 const TRIES: usize = 3;
 
+/// The most bytes of each file: what a Secret may hold.
+const FILE_BYTES: u64 = 1 << 20;
+
 impl PairFiles {
     /// Names the two files; reads nothing.
     #[must_use]
@@ -94,21 +103,38 @@ impl PairFiles {
         Self { certificate, key, seen: None }
     }
 
-    /// Looks at the files.
+    /// Looks at the files: reads them, and takes what was read.
+    pub fn look(&mut self, now: Timestamp) -> Change {
+        let read = self.read();
+        self.take(read, now)
+    }
+
+    /// Reads the files, which may hang where they lie on a network.
+    #[must_use]
+    pub fn read(&self) -> PairRead {
+        PairRead(match self.contents() {
+            Ok(contents) => Seen::Contents(contents),
+            Err(unreadable) => Seen::Unreadable(unreadable),
+        })
+    }
+
+    /// The same two files, as nobody has looked at them yet.
+    #[must_use]
+    pub fn unseen(&self) -> Self {
+        Self::new(self.certificate.clone(), self.key.clone())
+    }
+
+    /// Tells what is new in what was read.
     ///
     /// A new pair whose time is over or has not come is refused like one that
     /// does not fit together: what is served now can only be better.
-    pub fn look(&mut self, now: Timestamp) -> Change {
-        let seen = match self.contents() {
-            Ok(contents) => Seen::Contents(contents),
-            Err(unreadable) => Seen::Unreadable(unreadable),
-        };
+    pub fn take(&mut self, PairRead(seen): PairRead, now: Timestamp) -> Change {
         if self.seen.as_ref() == Some(&seen) {
             return Change::None;
         }
         let change = match &seen {
-            Seen::Unreadable(unreadable) => {
-                Change::Refused(FilesError::Read { path: unreadable.path.clone(), source: unreadable.kind.into() })
+            Seen::Unreadable(Unreadable { path, kind, text }) => {
+                Change::Refused(FilesError::Read { path: path.clone(), source: io::Error::new(*kind, text.clone()) })
             }
             Seen::Contents(contents) => match contents.parse(now) {
                 Ok(served) => Change::Served(served),
@@ -124,8 +150,13 @@ impl PairFiles {
     }
 
     fn contents(&self) -> Result<Contents, Unreadable> {
-        let read =
-            |path: &Path| fs::read(path).map_err(|error| Unreadable { path: path.to_owned(), kind: error.kind() });
+        let read = |path: &Path| {
+            regular(path, FILE_BYTES).map_err(|error| Unreadable {
+                path: path.to_owned(),
+                kind: error.kind(),
+                text: error.to_string(),
+            })
+        };
         let mut certificate = read(&self.certificate)?;
         let mut key = read(&self.key)?;
         for _ in 1..TRIES {
@@ -150,6 +181,8 @@ impl Contents {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::certs::issue::{Authority, DAY, Serving};
 

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{Failure, say},
+    files::{load, read},
     policy::snapshot::Loaded,
-    watch::files::{load, read},
 };
 
 /// Loads policies, and fails where one is wrong, having said why.

@@ -2,13 +2,13 @@
 
 mod decider;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
 use clap::Args as ClapArgs;
-use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tokio::{net::TcpListener, runtime::Builder, task::spawn_blocking, time::timeout};
+use tracing::{error, info, warn};
 
 use crate::{
     certs::{
@@ -16,6 +16,7 @@ use crate::{
         output,
     },
     cli::{Failure, now, print, serve::decider::Decider},
+    files::{self, PolicyFiles, follow::PATIENCE},
     metrics::Metrics,
     policy::snapshot::{Loaded, Snapshot},
     server::{
@@ -25,10 +26,10 @@ use crate::{
         reload::{self, Audience},
         tls::{self, ServingCertificate},
     },
-    shutdown::{Signals, until_signalled},
+    shutdown::{self, Signals, until_signalled},
     standalone::{SAMPLE_REVIEW, Standalone},
+    tasks::Tasks,
     telemetry::{self, LogFormat},
-    watch::files::{self, PolicyFiles},
 };
 
 /// Serves the admission webhook.
@@ -72,43 +73,97 @@ pub(super) struct Args {
     log_format: LogFormat,
 }
 
-pub(super) fn run(args: Args, give_back: fn()) -> Result<(), Failure> {
+/// How much longer than its own bounds the process may take to end before it is ended.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
     let filter = std::env::var("RUST_LOG").ok();
-    let _flush = telemetry::init(args.log_format, filter.as_deref()).context("setting up the log")?;
-    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    Ok(runtime.context("starting the runtime")?.block_on(serve(args, give_back))?)
+    // The last to go, so that it has the last word.
+    let log = telemetry::init(args.log_format, filter.as_deref()).context("setting up the log")?;
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("registering metrics")?);
+    metrics.count_dropped_lines(log.lost());
+    let workers = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
+    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.context("starting the runtime")?;
+    let mut tasks = Tasks::new();
+    let (admin, signals) = {
+        let _tasks_are_spawned_on = runtime.enter();
+        AdminThread::start(&args, &metrics, &mut tasks)?
+    };
+    let ended = runtime.block_on(serve(&args, &admin, signals, &metrics, &mut tasks));
+    // Whatever hangs in reading or deciding is not waited for.
+    runtime.shutdown_background();
+    Ok(ended?)
 }
 
-async fn serve(args: Args, give_back: fn()) -> anyhow::Result<()> {
-    let signals = Signals::listen().context("listening for signals")?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("registering metrics")?);
-    let readiness = Arc::new(Readiness::awaiting(&["policies", reload::CHECK, "shutdown"]));
-    let admin_listener = listen(args.admin_listen).await?;
-    let admin_address = admin_listener.local_addr().context("reading the admin address listened on")?;
-    tokio::spawn(admin::serve(
-        admin_listener,
-        Admin { readiness: Arc::clone(&readiness), metrics: Arc::clone(&metrics), clock: now },
-    ));
-    let snapshot = policies(&args, &metrics, give_back)?;
-    give_back();
-    readiness.set("policies", Check::Passing);
-    let listener = listen(args.listen).await?;
-    let address = listener.local_addr().context("reading the address listened on")?;
-    let audience = Audience { metrics: Arc::clone(&metrics), readiness: Arc::clone(&readiness) };
-    let certificate = certificate(&args, address, &audience)?;
-    audience.tell(certificate.validity());
-    readiness.set("shutdown", Check::Passing);
-    info!(listen = %address, admin = %admin_address, "serving");
+/// The thread that answers probes and hears signals, whatever the rest of the process is at.
+struct AdminThread {
+    address: SocketAddr,
+    readiness: Arc<Readiness>,
+}
 
-    let tls = tls::server_config(certificate).context("setting up TLS")?;
+impl AdminThread {
+    fn start(args: &Args, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> anyhow::Result<(Self, Signals)> {
+        let readiness = Arc::new(Readiness::awaiting(&["policies", reload::CHECK, "shutdown"]));
+        let admin = Admin { readiness: Arc::clone(&readiness), metrics: Arc::clone(metrics), clock: now };
+        let runtime = Builder::new_current_thread().enable_all().build().context("starting the admin runtime")?;
+        let (listener, hears, signals) = {
+            let _listens_on = runtime.enter();
+            let listener = std::net::TcpListener::bind(args.admin_listen).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener)
+            });
+            let listener = listener.with_context(|| format!("listening on {}", args.admin_listen))?;
+            let (hears, signals) = shutdown::Listener::new().context("listening for signals")?;
+            (listener, hears, signals)
+        };
+        let address = listener.local_addr().context("reading the admin address listened on")?;
+        let patience = args.shutdown_delay + Limits::default().drain + GRACE;
+        let work = move || {
+            runtime.block_on(async {
+                tokio::join!(admin::serve(listener, admin), hears.run(patience, end_overdue));
+            });
+        };
+        tasks.spawn_thread("admin", work).context("starting the admin thread")?;
+        Ok((Self { address, readiness }, signals))
+    }
+}
+
+/// Ends a process that does not end by itself.
+fn end_overdue() {
+    error!("something hangs: ending without waiting for it");
+    // The log's own thread writes the line, where anybody reads it.
+    thread::sleep(Duration::from_millis(100));
+    std::process::exit(1);
+}
+
+async fn serve(
+    args: &Args,
+    admin: &AdminThread,
+    mut signals: Signals,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
+    let starting = start(args, &admin.readiness, metrics, tasks);
+    let started = tokio::select! {
+        started = starting => started?,
+        () = signals.next() => {
+            info!("told to stop before all was read");
+            return Ok(());
+        }
+    };
+    info!(listen = %started.address, admin = %admin.address, "serving");
+    let tls = tls::server_config(started.certificate).context("setting up TLS")?;
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
-    let decider = Arc::new(Decider { snapshot });
-    let leave = || readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
-    let cut_off = until_signalled(signals, args.shutdown_delay, leave, |phase| {
-        server::serve(listener, tls, decider, limits, Arc::clone(&metrics), phase)
-    })
-    .await?;
+    let decider = Arc::new(Decider { snapshot: started.snapshot });
+    let leave = || admin.readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
+    let serving = until_signalled(signals, args.shutdown_delay, leave, |phase| {
+        server::serve(started.listener, tls, decider, limits, Arc::clone(metrics), phase)
+    });
+    let cut_off = tokio::select! {
+        cut_off = serving => cut_off?,
+        gone = tasks.first_gone() => return Err(gone.into()),
+    };
     if cut_off > 0 {
         warn!(connections = cut_off, "stopped before all requests were answered");
     }
@@ -116,14 +171,47 @@ async fn serve(args: Args, give_back: fn()) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))
+/// What serving needs.
+struct Started {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    certificate: Arc<ServingCertificate>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+async fn start(
+    args: &Args,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Started> {
+    let snapshot = policies(args, metrics, tasks).await?;
+    readiness.set("policies", Check::Passing);
+    let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
+    let address = listener.local_addr().context("reading the address listened on")?;
+    let audience = Audience { metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) };
+    let certificate = certificate(args, address, &audience, tasks).await?;
+    audience.tell(certificate.validity());
+    readiness.set("shutdown", Check::Passing);
+    Ok(Started { snapshot, certificate, listener, address })
+}
+
+/// Reads what may hang, within bounds.
+async fn in_time<T: Send + 'static>(what: &str, read: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    let reading = timeout(PATIENCE, spawn_blocking(read)).await;
+    let read = reading.map_err(|_| anyhow!("reading {what} takes longer than {PATIENCE:?}"))?;
+    read.with_context(|| format!("reading {what}"))
 }
 
 /// Loads the policies; a bad file at start is a failed start.
-fn policies(args: &Args, metrics: &Arc<Metrics>, give_back: fn()) -> anyhow::Result<Arc<ArcSwap<Snapshot>>> {
+async fn policies(args: &Args, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> anyhow::Result<Arc<ArcSwap<Snapshot>>> {
     let mut policy_files = PolicyFiles::new(args.policies.clone());
-    let loaded = policy_files.look()?.unwrap_or_default();
+    let (policy_files, loaded) = in_time("the policies", move || {
+        let loaded = policy_files.look();
+        (policy_files, loaded)
+    })
+    .await?;
+    let loaded = loaded?.unwrap_or_default();
     report(&loaded);
     if !loaded.errors.is_empty() {
         return Err(anyhow!("{} errors in policy files; stowage check names them too", loaded.errors.len()));
@@ -132,9 +220,8 @@ fn policies(args: &Args, metrics: &Arc<Metrics>, give_back: fn()) -> anyhow::Res
     info!(policies = loaded.policies.len(), "policies loaded");
     let untouched = args.own_namespace.iter().cloned().collect();
     let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { untouched, ..loaded.snapshot() }));
-    let follow =
-        files::follow(policy_files, args.reload_interval, Arc::clone(&snapshot), Arc::clone(metrics), give_back);
-    tokio::spawn(follow);
+    let follow = files::follow(policy_files, args.reload_interval, Arc::clone(&snapshot), Arc::clone(metrics));
+    tasks.spawn("policy files", follow);
     Ok(snapshot)
 }
 
@@ -144,7 +231,7 @@ fn report(loaded: &Loaded) {
     }
     for error in &loaded.errors {
         let (field, error_text) = (&error.error.path, &error.error.message);
-        tracing::error!(file = error.file, line = error.line, field, error = error_text, "policy refused");
+        error!(file = error.file, line = error.line, field, error = error_text, "policy refused");
     }
     for policy in loaded.policies.iter().filter(|policy| policy.namespaces.is_some()) {
         if loaded.namespaces.is_empty() {
@@ -156,17 +243,23 @@ fn report(loaded: &Loaded) {
 }
 
 /// The certificate to serve: made for this run, or from files that are followed.
-fn certificate(args: &Args, address: SocketAddr, audience: &Audience) -> anyhow::Result<Arc<ServingCertificate>> {
+async fn certificate(
+    args: &Args,
+    address: SocketAddr,
+    audience: &Audience,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Arc<ServingCertificate>> {
     if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
         let mut pair = PairFiles::new(chain.clone(), key.clone());
-        let served = match pair.look(now()) {
+        let unseen = pair.unseen();
+        let served = match pair.take(in_time("the certificate", move || unseen.read()).await?, now()) {
             Change::Served(served) => served,
             Change::Refused(error) => return Err(error.into()),
             Change::None => return Err(anyhow!("reading {}: nothing there", chain.display())),
         };
         let certificate = ServingCertificate::new(served);
         let follow = reload::follow(pair, Arc::clone(&certificate), args.reload_interval, now, audience.clone());
-        tokio::spawn(follow);
+        tasks.spawn("certificate files", follow);
         return Ok(certificate);
     }
     let standalone = Standalone::new(address, now())?;

@@ -111,6 +111,8 @@ label! {
         Accepted = "accepted",
         /// Something new is wrong, and the old stays in force.
         Refused = "refused",
+        /// Reading takes too long, and the old stays in force.
+        TimedOut = "timed_out",
     }
 }
 

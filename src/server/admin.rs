@@ -4,18 +4,19 @@
 //! and no bodies.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONNECTION as CONNECTION_HEADER, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
@@ -36,39 +37,98 @@ pub struct Admin {
 
 /// Connections open at once: probes, a few scrapers, a person.
 const CONNECTIONS: usize = 64;
-/// Between two requests, and for a request's head. Prometheus scrapes every
-/// minute at most and opens a new connection where the old one is gone.
-const HEAD: Duration = Duration::from_secs(30);
-/// For a whole connection, so that none that never reads holds a place for
-/// ever.
-const CONNECTION: Duration = Duration::from_secs(10 * 60);
+/// Those of one source address.
+const PER_ADDRESS: usize = 8;
+/// Between two requests, and for a request's head. Prometheus opens a new
+/// connection where the old one is gone.
+const HEAD: Duration = Duration::from_secs(5);
+/// For a whole connection, so that none that never reads stays for ever.
+const CONNECTION: Duration = Duration::from_secs(60);
 /// How long accepting rests after an error.
 const REST: Duration = Duration::from_millis(100);
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Prometheus' text format, which is what [`Metrics::text`] writes.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The connections that are open, oldest first by their last request.
+#[derive(Clone, Default)]
+struct Held(Arc<Mutex<Vec<Caller>>>);
+
+struct Caller {
+    id: u64,
+    address: IpAddr,
+    task: AbortHandle,
+}
+
 /// Serves the admin port for ever: it must answer while the webhook drains.
+///
+/// The kubelet restarts a process whose probe is not answered, so nobody can
+/// keep its probe out: every connection is accepted, and at the cap the one
+/// goes whose last request is longest ago. For the same reason this wants a
+/// thread of its own, with nothing on it that takes long.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        // Where all places are taken the next connection waits in the backlog.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
+    let held = Held::default();
+    for id in 0.. {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let admin = admin.clone();
-                tokio::spawn(async move {
-                    connection(stream, admin).await;
-                    drop(place);
+            Ok((stream, address)) => {
+                let address = address.ip().to_canonical();
+                held.make_room(address);
+                let (admin, others) = (admin.clone(), held.clone());
+                // The task takes the lock when it ends, so it cannot be gone before it is in the list.
+                let mut callers = held.lock();
+                let task = tokio::spawn(async move {
+                    connection(stream, admin, || others.heard(id)).await;
+                    others.remove(id);
                 });
+                callers.push(Caller { id, address, task: task.abort_handle() });
             }
             Err(error) => {
                 warn!(%error, "accepting connections on the admin port");
+                held.close(|_| true);
                 sleep(REST).await;
             }
         }
+    }
+}
+
+impl Held {
+    /// Closes the idlest connection of an address that has its share, else the
+    /// idlest of all where all places are taken.
+    fn make_room(&self, address: IpAddr) {
+        let (of_address, all) = {
+            let callers = self.lock();
+            (callers.iter().filter(|caller| caller.address == address).count(), callers.len())
+        };
+        if of_address >= PER_ADDRESS {
+            self.close(|caller| caller.address == address);
+        } else if all >= CONNECTIONS {
+            self.close(|_| true);
+        }
+    }
+
+    /// A request came on this connection.
+    fn heard(&self, id: u64) {
+        let mut callers = self.lock();
+        if let Some(index) = callers.iter().position(|caller| caller.id == id) {
+            let caller = callers.remove(index);
+            callers.push(caller);
+        }
+    }
+
+    fn close(&self, which: impl Fn(&Caller) -> bool) {
+        let mut callers = self.lock();
+        if let Some(index) = callers.iter().position(which) {
+            callers.remove(index).task.abort();
+        }
+    }
+
+    fn remove(&self, id: u64) {
+        self.lock().retain(|caller| caller.id != id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Caller>> {
+        // No panic can leave the list half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -116,10 +176,15 @@ impl Admin {
     }
 }
 
-async fn connection(stream: TcpStream, admin: Admin) {
+async fn connection(stream: TcpStream, admin: Admin, heard: impl Fn()) {
     let service = service_fn(|request: Request<Incoming>| {
+        heard();
         let uri = request.uri();
-        let response = admin.answer(request.method(), uri.path(), uri.query());
+        let mut response = admin.answer(request.method(), uri.path(), uri.query());
+        if uri.path() != "/metrics" {
+            // Whoever probes comes back on a new connection, as the kubelet does.
+            response.headers_mut().insert(CONNECTION_HEADER, HeaderValue::from_static("close"));
+        }
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::readiness::{Check, Readiness};
 use super::tls::ServingCertificate;
 use crate::certs::files::{Change, PairFiles};
 use crate::certs::{PairError, Validity};
+use crate::files::follow::{Look, Looks, PATIENCE};
 use crate::metrics::{Metrics, Reload};
 
 /// The name of the check that the served certificate answers to.
@@ -50,43 +49,43 @@ pub async fn follow(
     clock: Clock,
     audience: Audience,
 ) {
-    let mut look = interval(every);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let unseen = files.unseen();
+    let mut looks = Looks::new(every, PATIENCE, move || unseen.read());
     let mut said_expired = None;
     loop {
-        look.tick().await;
-        // A folder may lie on a network; no connection waits for it.
-        let looked = spawn_blocking(move || {
-            let change = files.look(clock());
-            (files, change)
-        });
-        let Ok((returned, change)) = looked.await else {
-            error!("looking at the certificate panicked: it is not followed any more");
-            return;
-        };
-        files = returned;
-        match change {
-            Change::None => {}
-            Change::Served(served) => {
-                let validity = served.validity();
-                certificate.replace(served);
-                audience.tell(validity);
-                audience.metrics.certificate_reloads.count(Reload::Accepted);
-                info!(not_after = %validity.not_after, "serving a new certificate");
+        match looks.next().await {
+            Look::Hangs => {
+                audience.metrics.certificate_reloads.count(Reload::TimedOut);
+                let not_after = certificate.not_after();
+                warn!(patience = ?PATIENCE, %not_after, "reading the certificate hangs: keeping the one that is served");
             }
-            Change::Refused(error) => {
-                audience.metrics.certificate_reloads.count(Reload::Refused);
-                warn!(
-                    error = &error as &dyn StdError,
-                    not_after = %certificate.not_after(),
-                    "keeping the certificate that is served"
-                );
-            }
+            Look::Read(read) => take(files.take(read, clock()), &certificate, &audience),
         }
         let end = certificate.not_after();
         if clock() > end && said_expired != Some(end) {
             said_expired = Some(end);
             error!(not_after = %end, "the served certificate has expired");
+        }
+    }
+}
+
+fn take(change: Change, certificate: &ServingCertificate, audience: &Audience) {
+    match change {
+        Change::None => {}
+        Change::Served(served) => {
+            let validity = served.validity();
+            certificate.replace(served);
+            audience.tell(validity);
+            audience.metrics.certificate_reloads.count(Reload::Accepted);
+            info!(not_after = %validity.not_after, "serving a new certificate");
+        }
+        Change::Refused(error) => {
+            audience.metrics.certificate_reloads.count(Reload::Refused);
+            warn!(
+                error = &error as &dyn StdError,
+                not_after = %certificate.not_after(),
+                "keeping the certificate that is served"
+            );
         }
     }
 }

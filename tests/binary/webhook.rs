@@ -5,11 +5,11 @@ use json_patch::{Patch, patch};
 use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, admit},
+    files::{load, read},
     policy::{
         document,
         snapshot::{Loaded, Snapshot},
     },
-    watch::files::{load, read},
 };
 
 /// What came of one pod.

@@ -62,17 +62,16 @@ const CORE: [(&str, &[&str]); 17] = [
 ];
 
 /// The edges with what each may use; they are thin, and only `cli` wires them.
-const EDGES: [(&str, &[&str]); 12] = [
-    ("certs", &["metrics"]),
+const EDGES: [(&str, &[&str]); 11] = [
+    ("certs", &["files", "metrics"]),
     ("metrics", &["admission", "reason"]),
     ("telemetry", &["metrics"]),
     ("shutdown", &[]),
     ("tasks", &["shutdown"]),
     ("standalone", &["certs"]),
     ("files", &["metrics", "policy"]),
-    ("watch", &["metrics", "policy"]),
     ("cluster", &["admission", "certs", "labels", "metrics", "names", "policy", "reaper", "reason", "threshold"]),
-    ("server", &["admission", "certs", "metrics", "reason", "shutdown"]),
+    ("server", &["admission", "certs", "files", "metrics", "reason", "shutdown"]),
     ("cli", &["*"]),
     ("main", &["*"]),
 ];

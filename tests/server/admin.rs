@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use stowage::metrics::{Metrics, Outcome};
@@ -9,8 +10,9 @@ use stowage::server::admin::{self, Admin};
 use stowage::server::readiness::{Check, Readiness};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
-use crate::https::within;
+use crate::https::{tcp, within};
 
 struct Port {
     address: SocketAddr,
@@ -90,4 +92,73 @@ async fn takes_get_and_head_of_three_paths_and_nothing_else() {
     let (status, text) = port.get("/mutate").await;
     assert_eq!(status, 404);
     assert_eq!(text, "served here: /livez /readyz /metrics\n");
+}
+
+async fn silent(port: &Port, from: &str, count: usize) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        held.push(tcp(port.address, from).await.unwrap());
+    }
+    held
+}
+
+/// One reply of a connection that is kept open.
+async fn whole_reply(stream: &mut TcpStream) -> String {
+    let mut reply = String::new();
+    loop {
+        if let Some((head, body)) = reply.split_once("\r\n\r\n") {
+            let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+            if body.len() == length.parse::<usize>().unwrap() {
+                return reply;
+            }
+        }
+        let mut piece = [0; 4096];
+        let length = within(stream.read(&mut piece)).await.unwrap();
+        assert_ne!(length, 0, "closed after {reply:?}");
+        reply.push_str(std::str::from_utf8(piece.get(..length).unwrap()).unwrap());
+    }
+}
+
+/// A probe as the kubelet's: a new connection, and a second to answer.
+async fn probe(port: &Port) {
+    let answer = timeout(Duration::from_secs(1), port.get("/livez")).await;
+    assert_eq!(answer.expect("the probe was not answered in time"), (200, "ok\n".to_owned()));
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_no_probe_out() {
+    let port = start().await;
+    let one = silent(&port, "127.0.0.2", 70).await;
+    probe(&port).await;
+    let mut many = Vec::new();
+    for last in 10..30 {
+        many.extend(silent(&port, &format!("127.0.0.{last}"), 8).await);
+    }
+    probe(&port).await;
+    drop((one, many));
+}
+
+#[tokio::test]
+async fn who_just_asked_stays_when_the_idlest_goes() {
+    let port = start().await;
+    let mut scraper = silent(&port, "127.0.0.3", 1).await.remove(0);
+    let mut held = Vec::new();
+    for last in 10..30 {
+        held.extend(silent(&port, &format!("127.0.0.{last}"), 7).await);
+        scraper.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert!(whole_reply(&mut scraper).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_probe_has_a_connection_to_itself_and_a_scraper_keeps_its_own() {
+    let port = start().await;
+    for (path, closes) in [("/livez", true), ("/readyz", true), ("/metrics", false)] {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        let ended = timeout(Duration::from_millis(300), stream.read_to_string(&mut reply)).await;
+        assert_eq!(ended.is_ok(), closes, "{path}");
+    }
 }

@@ -10,7 +10,7 @@ use stowage::server::tls::ServingCertificate;
 use stowage::standalone::{SAMPLE_REVIEW, Standalone};
 use tokio::process::Command;
 
-use crate::https::{Server, within};
+use crate::https::{Server, limits, within};
 
 #[expect(clippy::disallowed_methods, reason = "curl verifies by the real clock")]
 fn now() -> Timestamp {
@@ -26,7 +26,7 @@ async fn the_printed_command_works_in_sh_with_and_without_a_file() {
     }
     let standalone = Standalone::new("0.0.0.0:0".parse().unwrap(), now()).unwrap();
     let server = Server::with(
-        crate::https::limits(),
+        limits(),
         ServingCertificate::new(standalone.served().clone()),
         Arc::new(Metrics::new("test").unwrap()),
         standalone.ca_pem(),

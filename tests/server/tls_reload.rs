@@ -15,7 +15,7 @@ use stowage::server::reload::{self, Audience};
 use stowage::server::tls::ServingCertificate;
 use tempfile::TempDir;
 
-use crate::https::{BOTH, Client, H1, Server, now, within};
+use crate::https::{BOTH, Client, H1, Server, limits, now, within};
 
 /// A Secret's volume as the kubelet's AtomicWriter keeps it:
 /// `tls.crt -> ..data/tls.crt`, `..data -> ..<timestamp>`, the content there.
@@ -77,7 +77,7 @@ impl Following {
         };
         audience.tell(certificate.validity());
         let server = Server::with(
-            crate::https::limits(),
+            limits(),
             Arc::clone(&certificate),
             Arc::clone(&audience.metrics),
             authority.certificate_pem(),
