@@ -27,7 +27,7 @@ pub struct Bundle {
 }
 
 /// Why a client would not accept the chain.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrustError {
     /// The bundle holds no authority.

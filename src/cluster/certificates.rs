@@ -48,7 +48,7 @@ pub struct Place {
     pub registration: String,
 }
 
-/// How often time alone is looked at: what is due, and whether what is served is trusted.
+/// How often time alone is looked at, at least: what is due, and whether what is served is trusted.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Something that a watch told.
@@ -124,7 +124,7 @@ pub async fn verify(
     let registrations = Registrations::new(client, registration);
     let look = async {
         let mut published = Published::default();
-        let mut tick = ticks();
+        let mut tick = ticks(LOOK);
         loop {
             tokio::select! {
                 Some(event) = seen.recv() => {
@@ -167,7 +167,7 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self, seen: &mut UnboundedReceiver<Seen>) {
-        let mut tick = ticks();
+        let mut tick = ticks(self.terms.settle / 2);
         loop {
             tokio::select! {
                 event = seen.recv() => match event {
@@ -346,8 +346,8 @@ fn one<K>(sender: &UnboundedSender<Seen>, seen: fn(Option<Box<K>>) -> Seen) -> i
     }
 }
 
-fn ticks() -> tokio::time::Interval {
-    let mut tick = interval(LOOK);
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut tick = interval(every.clamp(Duration::from_millis(100), LOOK));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
 }

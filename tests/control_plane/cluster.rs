@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    io::{self, Write as _},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -35,6 +36,7 @@ pub(crate) struct Cluster {
     pub(crate) address: SocketAddr,
     pub(crate) token: &'static str,
     pub(crate) tls: TlsConnector,
+    ca_pem: String,
     _programs: [Program; 2],
 }
 
@@ -50,14 +52,19 @@ pub(crate) fn shared() -> Option<&'static Cluster> {
     SHARED
         .get_or_init(|| {
             let (Some(etcd), Some(apiserver)) = (find("etcd"), find("kube-apiserver")) else {
-                eprintln!(
-                    "skipped: no etcd and kube-apiserver in KUBEBUILDER_ASSETS, /usr/local/kubebuilder/bin or PATH"
-                );
+                skipped("no etcd and kube-apiserver in KUBEBUILDER_ASSETS, /usr/local/kubebuilder/bin or PATH");
                 return None;
             };
             Some(Cluster::start(&etcd, &apiserver))
         })
         .as_ref()
+}
+
+/// Says that tests were skipped, past the harness, which shows what a passing test says only when asked. Where
+/// `STOWAGE_REQUIRE_CONTROL_PLANE` is set that is a failure.
+pub(crate) fn skipped(why: &str) {
+    assert!(std::env::var_os("STOWAGE_REQUIRE_CONTROL_PLANE").is_none(), "{why}");
+    let _ = writeln!(io::stderr(), "skipped: {why}");
 }
 
 /// The real time: certificates are verified by programs that know no other.
@@ -119,10 +126,20 @@ impl Cluster {
             .arg(flag("service-account-key-file", "accounts.crt"))
             .arg(flag("service-account-signing-key-file", "accounts.key"));
         let apiserver = Program::start(&command, own);
-        let cluster =
-            Self { address, token: TOKEN, tls: trusting(authority.certificate_pem()), _programs: [etcd, apiserver] };
+        let ca_pem = authority.certificate_pem().to_owned();
+        let cluster = Self { address, token: TOKEN, tls: trusting(&ca_pem), ca_pem, _programs: [etcd, apiserver] };
         cluster.await_ready();
         cluster
+    }
+
+    /// A client as Stowage uses it, of the administrator.
+    pub(crate) fn client(&self) -> kube::Client {
+        let _ = ring::default_provider().install_default();
+        let mut config = kube::Config::new(format!("https://{}", self.address).parse().unwrap());
+        let authority = CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap();
+        config.root_cert = Some(vec![authority.to_vec()]);
+        config.auth_info.token = Some(self.token.to_owned().into());
+        kube::Client::try_from(config).unwrap()
     }
 
     fn await_ready(&self) {
