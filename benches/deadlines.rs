@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stowage::deadline::Deadlines;
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{PodView, evaluate};
+use stowage::threshold::{NodeReadiness, WatchedPod, evaluate};
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
@@ -58,11 +58,11 @@ fn thresholds() -> StateThresholds {
 }
 
 fn event(bytes: &[u8], thresholds: &StateThresholds, name: &Arc<str>, deadlines: &mut Deadlines) {
-    let pod: PodView = serde_json::from_slice(bytes).expect("a pod");
+    let pod: WatchedPod = serde_json::from_slice(bytes).expect("a pod");
     let policy = PolicyThresholds { name, cluster: true, thresholds, on_exceeded: OnExceededSpec::default() };
     let resolved = resolve(&pod, &[policy]);
     let now: Timestamp = Timestamp::UNIX_EPOCH;
-    let mut verdict = evaluate(&pod, &resolved.thresholds, now);
+    let mut verdict = evaluate(&pod, NodeReadiness::Unheard, &resolved.thresholds, now);
     // Spread the deadlines, so that the heap has something to sort.
     let spread = u64::try_from(bytes.len()).unwrap_or_default()
         + u64::from(pod.metadata.uid.bytes().map(u32::from).sum::<u32>());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::threshold::{PodView, State, Verdict, farthest};
+use crate::threshold::{WatchedPod, State, Verdict, farthest};
 
 /// Stale entries that are always tolerated: rebuilding a small heap costs more than it frees.
 const SLACK: usize = 1_024;
@@ -95,7 +95,7 @@ impl Deadlines {
     ///
     /// A deadline that has come up already does not come up again for the same state: the caller has it in hand, and
     /// asks for it by [`Deadlines::postpone`]. Status heartbeats of a due pod are no reason to delete it twice.
-    pub fn upsert(&mut self, pod: &PodView, verdict: &Verdict) -> bool {
+    pub fn upsert(&mut self, pod: &WatchedPod, verdict: &Verdict) -> bool {
         let uid = self.uid(&pod.metadata.uid);
         let deadline = verdict.deadline.map_or(NEVER, rounded_up);
         let generation = self.generation;

@@ -11,16 +11,21 @@ use jiff::Timestamp;
 use crate::duration::Threshold;
 
 pub mod action;
+mod containers;
+mod kept;
 pub mod mlrun;
+mod node;
 pub mod pod;
 pub mod resolve;
 mod since;
 pub mod spec;
 
 pub use action::{Action, ActionRules, Decision};
-pub use pod::PodView;
+pub use kept::Kept;
+pub use node::{NodeReadiness, WatchedNode};
+pub use pod::WatchedPod;
 pub use resolve::{Limit, Resolved, Thresholds};
-pub use since::state_of;
+pub use since::{Caveat, Standing};
 
 /// What a pod is doing, as far as patience with it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +121,11 @@ impl State {
     pub fn is_finished(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
+
+    /// Whether the pod waits for something outside it: what a registry, a driver or a wrong policy does to many at once.
+    pub fn waits(self) -> bool {
+        !self.is_finished() && !matches!(self, Self::Running | Self::Terminating)
+    }
 }
 
 /// One optional value for each state.
@@ -172,30 +182,41 @@ impl<T> FromIterator<(State, T)> for PerState<T> {
 pub struct Verdict {
     /// The state.
     pub state: State,
-    /// Since when; `None` only for a pod without a single readable time, a manifest that no API server has seen.
+    /// Since when; `None` where the object cannot tell, which is never due.
     pub since: Option<Timestamp>,
     /// The state's threshold; `None` where nobody sets one.
     pub threshold: Option<Threshold>,
     /// The first moment at which the pod is due; `None` for never. At most [`farthest`].
     pub deadline: Option<Timestamp>,
-    /// Whether now is at or after the deadline.
+    /// Whether now is at or after the deadline, and its node does not keep it from being due.
     pub due: bool,
+    /// Whether the pod's node is not ready, so that nothing but `unknown` and `terminating` is due on it.
+    pub held_by_node: bool,
 }
 
-/// Judges a pod.
+/// Judges a pod by its object alone and what is known of its node.
+pub fn evaluate(pod: &WatchedPod, node: NodeReadiness, thresholds: &Thresholds, now: Timestamp) -> Verdict {
+    let standing = Standing::of(pod);
+    evaluate_standing(standing.state, standing.since, node, thresholds, now)
+}
+
+/// Judges a pod by the state it is in and since when, before its node is looked at.
 ///
 /// Due at `now >= since + threshold`: the API's times are whole seconds, so `1h` means the first second at which an hour
 /// has passed. A start in the future (node and scheduler have their own clocks) is simply due later.
-pub fn evaluate(pod: &PodView, thresholds: &Thresholds, now: Timestamp) -> Verdict {
-    let (state, mut since) = state_of(pod);
-    if state == State::PendingScheduled && thresholds.own(State::Initializing).is_some() {
-        // Init containers have a budget of their own: what they used up of it must not make the pod due in the first
-        // second after them.
-        since = since.max(since::initialized(pod));
-    }
+pub fn evaluate_standing(
+    state: State,
+    since: Option<Timestamp>,
+    node: NodeReadiness,
+    thresholds: &Thresholds,
+    now: Timestamp,
+) -> Verdict {
+    let (state, since) = node.apply(state, since);
     let threshold = thresholds.effective(state).map(|limit| limit.threshold);
     let deadline = deadline(since, threshold);
-    Verdict { state, since, threshold, deadline, due: deadline.is_some_and(|deadline| now >= deadline) }
+    let held_by_node = node.holds(state);
+    let due = deadline.is_some_and(|deadline| now >= deadline) && !held_by_node;
+    Verdict { state, since, threshold, deadline, due, held_by_node }
 }
 
 /// A verdict with the limit it is measured by and what is to be done.
@@ -210,8 +231,8 @@ pub struct Judgement<'a> {
 }
 
 /// [`evaluate`] and [`action::decide`] in one.
-pub fn judge<'a>(pod: &PodView, thresholds: &'a Thresholds, rules: &ActionRules, now: Timestamp) -> Judgement<'a> {
-    let verdict = evaluate(pod, thresholds, now);
+pub fn judge<'a>(pod: &WatchedPod, thresholds: &'a Thresholds, rules: &ActionRules, now: Timestamp) -> Judgement<'a> {
+    let verdict = evaluate(pod, NodeReadiness::Unheard, thresholds, now);
     let limit = thresholds.effective(verdict.state);
     Judgement { verdict, limit, decision: action::decide(pod, &verdict, limit, rules, now) }
 }

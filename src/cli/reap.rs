@@ -21,7 +21,7 @@ use crate::{
         report::{JsonReport, Summary, TableReport},
     },
     threshold::{
-        ActionRules, Judgement, PodView,
+        ActionRules, Judgement, WatchedPod,
         action::OwnerKind,
         judge,
         resolve::{PolicyThresholds, resolve},
@@ -140,7 +140,7 @@ impl Judge {
     }
 
     /// Resolves a pod's thresholds and hands the verdict on.
-    fn judge<T>(&self, pod: &PodView, tell: impl FnOnce(&Judgement<'_>) -> T) -> T {
+    fn judge<T>(&self, pod: &WatchedPod, tell: impl FnOnce(&Judgement<'_>) -> T) -> T {
         let index: &PolicyIndex = &self.snapshot.policies;
         let namespace = pod.metadata.namespace.as_str();
         let labels = self.snapshot.namespace(namespace);
@@ -169,7 +169,7 @@ fn thresholds(policy: &Policy) -> Option<PolicyThresholds<'_>> {
 
 /// The labels of a pod of a dump.
 #[derive(Debug)]
-struct PodLabels<'a>(&'a PodView);
+struct PodLabels<'a>(&'a WatchedPod);
 
 impl Labels for PodLabels<'_> {
     fn label(&self, key: &str) -> Option<&str> {

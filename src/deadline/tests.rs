@@ -4,8 +4,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn pod(uid: &str) -> PodView {
-    let mut pod = PodView::default();
+fn pod(uid: &str) -> WatchedPod {
+    let mut pod = WatchedPod::default();
     pod.metadata.uid = uid.to_owned();
     pod.metadata.name = format!("pod-{uid}");
     pod.metadata.namespace = "ns".to_owned();
@@ -13,7 +13,7 @@ fn pod(uid: &str) -> PodView {
 }
 
 fn verdict(state: State, deadline: Option<i64>) -> Verdict {
-    Verdict { state, since: Some(at(0)), threshold: None, deadline: deadline.map(at), due: false }
+    Verdict { state, since: Some(at(0)), threshold: None, deadline: deadline.map(at), due: false, held_by_node: false }
 }
 
 fn names(deadlines: &mut Deadlines, now: i64) -> Vec<String> {

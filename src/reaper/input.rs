@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::threshold::PodView;
+use crate::threshold::WatchedPod;
 
 /// What an input held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,23 +28,23 @@ pub struct Contents {
 pub enum InputError {
     /// The input broke off.
     #[error("reading pods: {0}")]
-    Read(#[source] io::Error),
+    Read(io::Error),
     /// The receiver of the pods failed.
     #[error("writing verdicts: {0}")]
-    Write(#[source] io::Error),
+    Write(io::Error),
     /// Not JSON.
     #[error("reading pods: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(serde_json::Error),
     /// Not YAML.
     #[error("reading pods: {0}")]
-    Yaml(#[source] Box<serde_saphyr::Error>),
+    Yaml(Box<serde_saphyr::Error>),
     /// One object is no readable pod.
-    #[error("reading {which}: {source}")]
+    #[error("reading {which}: {why}")]
     Pod {
         /// The item or document by number, from 0 as in `.items[0]`, and by name where it has one.
         which: String,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// The field and what is wrong with it.
+        why: String,
     },
     /// No object at all.
     #[error("no pods: the input is empty; give a Pod, a List or the output of `kubectl get pods -o json`")]
@@ -70,7 +70,7 @@ impl Contents {
 /// that came before have been passed on.
 pub fn read_pods<R: BufRead>(
     mut input: R,
-    on_pod: &mut dyn FnMut(&PodView) -> io::Result<()>,
+    on_pod: &mut dyn FnMut(&WatchedPod) -> io::Result<()>,
 ) -> Result<Contents, InputError> {
     let mut sink = Sink { on_pod, contents: Contents::default(), documents: 0, lists: 0, failure: None };
     match first_byte(&mut input).map_err(InputError::Read)? {
@@ -91,7 +91,7 @@ pub fn read_pods<R: BufRead>(
 }
 
 struct Sink<'a> {
-    on_pod: &'a mut dyn FnMut(&PodView) -> io::Result<()>,
+    on_pod: &'a mut dyn FnMut(&WatchedPod) -> io::Result<()>,
     contents: Contents,
     documents: usize,
     lists: usize,
@@ -116,7 +116,7 @@ impl Sink<'_> {
     /// Takes an object. Inside a PodList the items carry no kind; a document without one is nothing known.
     fn take(
         &mut self,
-        pod: Result<PodView, serde_json::Error>,
+        pod: Result<WatchedPod, String>,
         identity: impl FnOnce() -> Identity,
         which: impl FnOnce() -> String,
         default_kind: &str,
@@ -135,7 +135,7 @@ impl Sink<'_> {
                 self.skip(kind);
                 Ok(())
             }
-            Err(source) => {
+            Err(why) => {
                 let identity = identity();
                 let kind = identity.kind.as_deref().unwrap_or(default_kind);
                 if kind != "Pod" {
@@ -149,7 +149,7 @@ impl Sink<'_> {
                     }
                     Name { name: None, .. } => which(),
                 };
-                Err(InputError::Pod { which, source })
+                Err(InputError::Pod { which, why })
             }
         }
     }
@@ -252,23 +252,42 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
     }
 }
 
-fn pod_of(parts: &[(String, Box<RawValue>)], kind: &str) -> Result<PodView, serde_json::Error> {
-    let mut pod = PodView { kind: kind.to_owned(), ..PodView::default() };
+fn pod_of(parts: &[(String, Box<RawValue>)], kind: &str) -> Result<WatchedPod, String> {
+    let mut pod = WatchedPod { kind: kind.to_owned(), ..WatchedPod::default() };
     if kind != "Pod" {
         return Ok(pod);
     }
     for (key, raw) in parts {
         match key.as_str() {
-            "metadata" => pod.metadata = or_default(raw)?,
-            "spec" => pod.spec = or_default(raw)?,
-            _ => pod.status = or_default(raw)?,
+            "metadata" => pod.metadata = or_default(key, raw)?,
+            "spec" => pod.spec = or_default(key, raw)?,
+            _ => pod.status = or_default(key, raw)?,
         }
     }
     Ok(pod)
 }
 
-fn or_default<'de, T: Deserialize<'de> + Default>(raw: &'de RawValue) -> Result<T, serde_json::Error> {
-    Ok(serde_json::from_str::<Option<T>>(raw.get())?.unwrap_or_default())
+fn or_default<'de, T: Deserialize<'de> + Default>(part: &str, raw: &'de RawValue) -> Result<T, String> {
+    match serde_json::from_str::<Option<T>>(raw.get()) {
+        Ok(read) => Ok(read.unwrap_or_default()),
+        Err(_) => Err(format!("{part}.{}", why::<Option<T>>(raw))),
+    }
+}
+
+/// The field that cannot be read, and why: read once more, since the way to it costs more than the reading.
+fn why<'de, T: Deserialize<'de>>(raw: &'de RawValue) -> String {
+    let mut json = serde_json::Deserializer::from_str(raw.get());
+    serde_path_to_error::deserialize::<_, T>(&mut json).err().map_or_else(String::new, |error| located(&error))
+}
+
+/// Without serde_json's line and column, which are those of a part.
+fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let text = error.inner().to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    match error.path().to_string().as_str() {
+        "." => text.to_owned(),
+        path => format!("{path}: {text}"),
+    }
 }
 
 /// The kind of items that carry none, as in a PodList straight from the API.
@@ -309,7 +328,7 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         // Two passes, over the stream and over the item's own text, cost less than one over the stream byte by byte.
         while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
             let taken = self.sink.take(
-                serde_json::from_str(raw.get()),
+                serde_json::from_str(raw.get()).map_err(|_| why::<WatchedPod>(&raw)),
                 || serde_json::from_str(raw.get()).unwrap_or_default(),
                 || format!("item {index}"),
                 &self.kind,
@@ -362,5 +381,6 @@ fn take_value(
     default_kind: &str,
 ) -> Result<(), InputError> {
     let identity = || Identity::deserialize(value).unwrap_or_default();
-    sink.take(PodView::deserialize(value), identity, which, default_kind)
+    let pod = serde_path_to_error::deserialize(value).map_err(|error| located(&error));
+    sink.take(pod, identity, which, default_kind)
 }

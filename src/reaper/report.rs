@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::duration::{Threshold, rough};
 use crate::threshold::resolve::Word;
-use crate::threshold::{Action, Judgement, PodView, State};
+use crate::threshold::{Action, Judgement, WatchedPod, State};
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl<W: Write> JsonReport<W> {
     /// # Errors
     ///
     /// When the output cannot be written.
-    pub fn push(&mut self, pod: &PodView, judgement: &Judgement<'_>) -> io::Result<()> {
+    pub fn push(&mut self, pod: &WatchedPod, judgement: &Judgement<'_>) -> io::Result<()> {
         self.out.write_all(if self.summary.pods == 0 { b"[\n" } else { b",\n" })?;
         self.summary.count(judgement);
         let verdict = &judgement.verdict;
@@ -162,7 +162,7 @@ impl TableReport {
     }
 
     /// Takes one verdict.
-    pub fn push(&mut self, pod: &PodView, judgement: &Judgement<'_>) {
+    pub fn push(&mut self, pod: &WatchedPod, judgement: &Judgement<'_>) {
         self.summary.count(judgement);
         let verdict = &judgement.verdict;
         let whose = judgement.limit.map(|limit| match limit.word {

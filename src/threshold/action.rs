@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::threshold::pod::{OwnerReference, PodView};
+use crate::threshold::pod::{OwnerReference, WatchedPod};
 use crate::threshold::resolve::Limit;
 use crate::threshold::spec::ActionSpec;
 use crate::threshold::{State, Verdict, deadline};
@@ -147,7 +147,7 @@ impl Decision {
 
 /// Decides about a pod. A pod that is not due has [`Action::None`], and the reason says what will be done and when.
 pub fn decide(
-    pod: &PodView,
+    pod: &WatchedPod,
     verdict: &Verdict,
     limit: Option<&Limit>,
     rules: &ActionRules,
@@ -173,7 +173,7 @@ pub fn decide(
     Decision::new(Action::None, format!("then {}: {}", then.action, then.reason))
 }
 
-fn for_due(pod: &PodView, verdict: &Verdict, limit: &Limit, rules: &ActionRules, now: Timestamp) -> Decision {
+fn for_due(pod: &WatchedPod, verdict: &Verdict, limit: &Limit, rules: &ActionRules, now: Timestamp) -> Decision {
     let controller = pod.metadata.controller();
     if let Some(owner) = controller
         && LEFT_ALONE.contains(&(owner.group(), owner.kind.as_str()))
@@ -218,7 +218,7 @@ fn finished(owner: &OwnerReference, rules: &ActionRules) -> Decision {
 }
 
 fn for_owner(
-    pod: &PodView,
+    pod: &WatchedPod,
     owner: &OwnerReference,
     verdict: &Verdict,
     limit: &Limit,
@@ -275,7 +275,7 @@ fn unknown_owner(owner: &OwnerReference) -> Decision {
 }
 
 /// Why a pod is never touched, where it is not.
-fn never_touched(pod: &PodView, rules: &ActionRules) -> Option<&'static str> {
+fn never_touched(pod: &WatchedPod, rules: &ActionRules) -> Option<&'static str> {
     let metadata = &pod.metadata;
     let owned_by = |group: &str, kind: &str| {
         let controller = metadata.controller();
@@ -301,7 +301,7 @@ fn never_touched(pod: &PodView, rules: &ActionRules) -> Option<&'static str> {
     }
 }
 
-fn is_spark_executor(pod: &PodView) -> bool {
+fn is_spark_executor(pod: &WatchedPod) -> bool {
     let role = pod.metadata.labels.get("spark-role");
     role.is_some_and(|role| role == "executor")
 }

@@ -1,7 +1,7 @@
 //! The slim view of a pod that the watcher judges by: metadata and status, and of the spec only placement.
 //!
 //! No container's env, image or command is ever decoded. Go writes `null` for empty lists and maps, so `null` is read as
-//! absent everywhere.
+//! absent everywhere. So is a time at or before the epoch: a runtime writes 1970 for a container that never started.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,136 +10,144 @@ use jiff::Timestamp;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
+/// How often the index of an indexed Job has failed before this pod; the Job controller writes it.
+pub const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+
 /// A pod as far as a judgement reads it.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub struct PodView {
+pub struct WatchedPod {
     /// `Pod`, or empty inside a PodList, where the API server leaves it out.
-    #[serde(default, deserialize_with = "or_default")]
     pub kind: String,
     /// `metadata`.
-    #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
     /// `spec`.
-    #[serde(default, deserialize_with = "or_default")]
     pub spec: Spec,
     /// `status`.
-    #[serde(default, deserialize_with = "or_default")]
     pub status: Status,
 }
 
 /// `metadata` of a pod.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// The pod's name.
-    #[serde(default, deserialize_with = "or_default")]
     pub name: String,
     /// The pod's namespace.
-    #[serde(default, deserialize_with = "or_default")]
     pub namespace: String,
     /// The identity that a delete is bound to.
-    #[serde(default, deserialize_with = "or_default")]
     pub uid: String,
     /// The version that a delete is bound to.
-    #[serde(default, deserialize_with = "or_default")]
     pub resource_version: String,
     /// All labels: policies select by them.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
-    /// The annotations that a judgement reads: `stowage.dev/…` and `kubernetes.io/config.…`, no others.
+    /// The annotations that a judgement reads: `stowage.dev/…`, `kubernetes.io/config.…` and a Job's count of failures,
+    /// no others.
+    #[serde_with(skip_apply)]
     #[serde(default, deserialize_with = "known_annotations")]
     pub annotations: BTreeMap<String, String>,
     /// When the API server took the pod in.
-    #[serde(default, deserialize_with = "creation_timestamp")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub creation_timestamp: Option<Timestamp>,
     /// When the pod's grace period ends: the API server has added the grace already.
-    #[serde(default, deserialize_with = "deletion_timestamp")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub deletion_timestamp: Option<Timestamp>,
     /// The pod's owners.
-    #[serde(default, deserialize_with = "or_default")]
     pub owner_references: Vec<OwnerReference>,
+    /// What keeps the pod once it is deleted.
+    pub finalizers: Vec<String>,
+    /// When the status was last written, by `managedFields`. Dumps mostly come without.
+    #[serde_with(skip_apply)]
+    #[serde(rename = "managedFields", default, deserialize_with = "last_status_write")]
+    pub status_written: Option<Timestamp>,
 }
 
 /// One entry of `metadata.ownerReferences`. Whoever may create pods can write any: believed only when read back live.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference {
     /// `group/version`, or `v1`.
-    #[serde(default, deserialize_with = "or_default")]
     pub api_version: String,
     /// The owner's kind.
-    #[serde(default, deserialize_with = "or_default")]
     pub kind: String,
     /// The owner's name, in the pod's namespace.
-    #[serde(default, deserialize_with = "or_default")]
     pub name: String,
     /// The owner's uid.
-    #[serde(default, deserialize_with = "or_default")]
     pub uid: String,
     /// Whether this owner is the one that would make the pod again.
-    #[serde(default, deserialize_with = "or_default")]
     pub controller: bool,
 }
 
 /// `spec` of a pod.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     /// The node; empty while unscheduled.
-    #[serde(default, deserialize_with = "or_default")]
     pub node_name: String,
     /// What keeps the scheduler from looking at the pod.
-    #[serde(default, deserialize_with = "or_default")]
     pub scheduling_gates: Vec<SchedulingGate>,
     /// Init containers in the order in which they run, native sidecars among them.
-    #[serde(default, deserialize_with = "or_default")]
     pub init_containers: Vec<InitContainer>,
+    /// App containers in the order in which the kubelet starts them.
+    pub containers: Vec<AppContainer>,
+    /// `Never` makes the end of a container final; empty is `Always`.
+    pub restart_policy: String,
     /// The resolved priority.
-    #[serde(default, deserialize_with = "or_default")]
     pub priority: i32,
     /// The priority class by name.
-    #[serde(default, deserialize_with = "or_default")]
     pub priority_class_name: String,
 }
 
 /// One entry of `spec.schedulingGates`.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct SchedulingGate {
     /// The gate's name.
-    #[serde(default, deserialize_with = "or_default")]
     pub name: String,
 }
 
 /// What is read of an init container.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct InitContainer {
     /// The container's name.
-    #[serde(default, deserialize_with = "or_default")]
     pub name: String,
     /// `Always` makes it a native sidecar.
-    #[serde(default, deserialize_with = "or_default")]
     pub restart_policy: String,
 }
 
+/// What is read of an app container.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct AppContainer {
+    /// The container's name.
+    pub name: String,
+}
+
 /// `status` of a pod.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The phase.
-    #[serde(default, deserialize_with = "or_default")]
     pub phase: Phase,
     /// When the kubelet took the pod in.
-    #[serde(default, deserialize_with = "start_time")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub start_time: Option<Timestamp>,
     /// The conditions.
-    #[serde(default, deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
     /// Init containers and native sidecars.
-    #[serde(default, deserialize_with = "or_default")]
     pub init_container_statuses: Vec<ContainerStatus>,
     /// App containers.
-    #[serde(default, deserialize_with = "or_default")]
     pub container_statuses: Vec<ContainerStatus>,
 }
 
@@ -162,82 +170,86 @@ pub enum Phase {
 }
 
 /// One entry of `status.conditions`.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// The condition's type.
-    #[serde(rename = "type", default, deserialize_with = "or_default")]
+    #[serde(rename = "type")]
     pub kind: String,
     /// `True`, `False` or `Unknown`.
-    #[serde(default, deserialize_with = "or_default")]
     pub status: String,
     /// When the status last changed; null on some pods (kubernetes#122164).
-    #[serde(default, deserialize_with = "last_transition_time")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub last_transition_time: Option<Timestamp>,
 }
 
 /// One entry of `status.containerStatuses` or `status.initContainerStatuses`.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatus {
     /// The container's name.
-    #[serde(default, deserialize_with = "or_default")]
     pub name: String,
-    /// How many runs there were before the newest.
-    #[serde(default, deserialize_with = "or_default")]
-    pub restart_count: u32,
+    /// How many runs there were before the newest. Never negative on an API server.
+    pub restart_count: i32,
+    /// Whether the container's startup probe has passed, or there is none and it runs; absent from dumps made by hand.
+    pub started: Option<bool>,
     /// What the container does now.
-    #[serde(default, deserialize_with = "or_default")]
     pub state: ContainerState,
     /// How its run before ended.
-    #[serde(default, deserialize_with = "or_default")]
     pub last_state: ContainerState,
 }
 
 /// A container's state: at most one is set.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct ContainerState {
     /// Waits, for a reason. The API keeps no time for it.
-    #[serde(default)]
     pub waiting: Option<Waiting>,
     /// Runs.
-    #[serde(default)]
     pub running: Option<Running>,
     /// Has ended.
-    #[serde(default)]
     pub terminated: Option<Terminated>,
 }
 
 /// `state.waiting`.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Waiting {
     /// The kubelet's word for it.
-    #[serde(default, deserialize_with = "or_default")]
     pub reason: String,
 }
 
 /// `state.running`.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Running {
     /// When this run began.
-    #[serde(default, deserialize_with = "started_at")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub started_at: Option<Timestamp>,
 }
 
 /// `state.terminated`.
+#[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Terminated {
     /// When this run began.
-    #[serde(default, deserialize_with = "started_at")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(default, deserialize_with = "finished_at")]
+    #[serde_with(skip_apply)]
+    #[serde(default, deserialize_with = "time")]
     pub finished_at: Option<Timestamp>,
     /// Zero is success.
-    #[serde(default, deserialize_with = "or_default")]
     pub exit_code: i32,
+    /// The runtime's or the kubelet's word for it.
+    pub reason: String,
 }
 
 impl Metadata {
@@ -270,59 +282,29 @@ impl Spec {
 impl Status {
     /// When a condition last came to that status; `None` when it is not there, has another status, or has no time.
     pub fn since(&self, kind: &str, status: &str) -> Option<Timestamp> {
-        let condition = self.conditions.iter().find(|c| c.kind == kind)?;
+        let condition = self.condition(kind)?;
         let there = condition.status == status;
         condition.last_transition_time.filter(|_| there)
     }
 
     /// Whether a condition is `True`.
     pub fn is_true(&self, kind: &str) -> bool {
-        self.conditions.iter().any(|c| c.kind == kind && c.status == "True")
+        self.condition(kind).is_some_and(|condition| condition.status == "True")
+    }
+
+    /// When a condition last changed, whichever way.
+    pub fn changed(&self, kind: &str) -> Option<Timestamp> {
+        self.condition(kind)?.last_transition_time
+    }
+
+    /// The condition of that type.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }
 
-impl ContainerStatus {
-    /// The reason why the container waits; empty when it does not, or says none.
-    pub fn waiting_reason(&self) -> &str {
-        self.state.waiting.as_ref().map_or("", |w| &w.reason)
-    }
-
-    /// When the run before ended.
-    pub fn last_finished(&self) -> Option<Timestamp> {
-        self.last_state.terminated.as_ref()?.finished_at
-    }
-
-    /// When the newest run ended.
-    pub fn finished(&self) -> Option<Timestamp> {
-        self.state.terminated.as_ref()?.finished_at
-    }
-
-    /// When the container was first started, as far as the object still knows.
-    ///
-    /// The kubelet keeps two runs. Beside a run in `state`, `lastState` is the run before, so one restart is exact. A
-    /// container that waits has its newest run in `lastState`: after a restart the first is lost.
-    pub fn first_started(&self) -> Option<Timestamp> {
-        let last = self.last_state.terminated.as_ref();
-        match (self.state.waiting.is_some(), self.restart_count) {
-            (true, 0) | (false, 1) => last?.started_at,
-            (false, 0) => match (&self.state.running, &self.state.terminated) {
-                (Some(running), _) => running.started_at,
-                (None, ended) => ended.as_ref()?.started_at,
-            },
-            _ => None,
-        }
-    }
-
-    /// Whether any run of the container has begun.
-    pub fn has_started(&self) -> bool {
-        self.state.running.is_some()
-            || self.state.terminated.is_some()
-            || self.last_state.terminated.is_some()
-            || self.restart_count > 0
-    }
-}
-
-fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+/// A value, its default for null.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -347,7 +329,10 @@ fn known_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTree
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut known = BTreeMap::new();
             while let Some(key) = map.next_key::<String>()? {
-                if key.starts_with("stowage.dev/") || key.starts_with("kubernetes.io/config.") {
+                if key.starts_with("stowage.dev/")
+                    || key.starts_with("kubernetes.io/config.")
+                    || key == INDEX_FAILURES
+                {
                     known.insert(key, map.next_value::<Option<String>>()?.unwrap_or_default());
                 } else {
                     map.next_value::<IgnoredAny>()?;
@@ -359,38 +344,34 @@ fn known_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTree
     deserializer.deserialize_any(Known)
 }
 
-fn creation_timestamp<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-    timestamp(d, "metadata.creationTimestamp")
+/// A label without a value, as YAML may have it, is one with an empty value.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let labels = Option::<BTreeMap<String, Option<String>>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
 }
 
-fn deletion_timestamp<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-    timestamp(d, "metadata.deletionTimestamp")
+/// Of `managedFields` the latest write of the status.
+fn last_status_write<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    #[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
+    #[derive(Default, Deserialize)]
+    struct ManagedFields {
+        subresource: String,
+        #[serde_with(skip_apply)]
+        #[serde(default, deserialize_with = "time")]
+        time: Option<Timestamp>,
+    }
+    let managers = Option::<Vec<ManagedFields>>::deserialize(deserializer)?.unwrap_or_default();
+    Ok(managers.into_iter().filter(|manager| manager.subresource == "status").filter_map(|manager| manager.time).max())
 }
 
-fn start_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-    timestamp(d, "status.startTime")
-}
-
-fn last_transition_time<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-    timestamp(d, "status.conditions[].lastTransitionTime")
-}
-
-fn started_at<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-    timestamp(d, "startedAt of a container status")
-}
-
-fn finished_at<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Timestamp>, D::Error> {
-    timestamp(d, "finishedAt of a container status")
-}
-
-/// An RFC 3339 time, or nothing. serde knows no field names, hence one function for each.
-fn timestamp<'de, D: Deserializer<'de>>(deserializer: D, field: &'static str) -> Result<Option<Timestamp>, D::Error> {
-    struct Text(&'static str);
-    impl<'de> Visitor<'de> for Text {
+/// An RFC 3339 time; `None` for null, and for one at or before the epoch, which no pod has lived through.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    struct Text;
+    impl Visitor<'_> for Text {
         type Value = Option<Timestamp>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "an RFC 3339 time in {}", self.0)
+            f.write_str("an RFC 3339 time")
         }
 
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -398,11 +379,11 @@ fn timestamp<'de, D: Deserializer<'de>>(deserializer: D, field: &'static str) ->
         }
 
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            let time = text.parse();
-            time.map(Some).map_err(|_| E::custom(format_args!("{} is not an RFC 3339 time", self.0)))
+            let time: Timestamp = text.parse().map_err(|_| E::custom("not an RFC 3339 time"))?;
+            Ok(Some(time).filter(|time| *time > Timestamp::UNIX_EPOCH))
         }
     }
-    deserializer.deserialize_any(Text(field))
+    deserializer.deserialize_any(Text)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::duration::{self, Threshold};
-use crate::threshold::pod::PodView;
+use crate::threshold::pod::WatchedPod;
 use crate::threshold::spec::{OnExceededSpec, Overrides, StateThresholds};
 use crate::threshold::{PerState, State};
 
@@ -82,7 +82,7 @@ impl Limit {
 ///
 /// `policies` are those that match and have `stateThresholds`, in their order: InjectionPolicies, then
 /// ClusterInjectionPolicies, each by priority, then name.
-pub fn resolve(pod: &PodView, policies: &[PolicyThresholds<'_>]) -> Resolved {
+pub fn resolve(pod: &WatchedPod, policies: &[PolicyThresholds<'_>]) -> Resolved {
     let mut warnings = Vec::new();
     let mut thresholds = of_policies(policies, &mut warnings);
     let words = pod_words(pod, &mut warnings);
@@ -187,7 +187,7 @@ impl Overrides {
 
 /// The pod's own words: a key of the state, else the JSON annotation. A wrong one counts as said, so that neither the
 /// JSON nor anything but the policy decides in its place.
-fn pod_words(pod: &PodView, warnings: &mut Vec<String>) -> PerState<Threshold> {
+fn pod_words(pod: &WatchedPod, warnings: &mut Vec<String>) -> PerState<Threshold> {
     let mut said: PerState<Option<Threshold>> = json_words(pod, warnings);
     let keys = State::ALL.into_iter().map(|state| (state, state.pod_key()));
     // Before the canonical names: of two keys of one state `running-threshold` wins.
@@ -204,7 +204,7 @@ fn pod_words(pod: &PodView, warnings: &mut Vec<String>) -> PerState<Threshold> {
     said.iter().filter_map(|(state, threshold)| Some((state, (*threshold)?))).collect()
 }
 
-fn json_words(pod: &PodView, warnings: &mut Vec<String>) -> PerState<Option<Threshold>> {
+fn json_words(pod: &WatchedPod, warnings: &mut Vec<String>) -> PerState<Option<Threshold>> {
     let mut said = PerState::default();
     let Some(json) = pod.metadata.annotations.get(STATE_THRESHOLDS) else {
         return said;

@@ -1,192 +1,269 @@
 //! The state of a pod and since when, in the order of the table in the documentation.
 //!
-//! A waiting container carries no time, and conditions such as Ready flap, so each state is timed by the latest fact that
-//! can only have happened before it and never moves while it lasts. Every chain ends at creationTimestamp, which the API
-//! server always sets: a pod is never left out for want of a time.
+//! A waiting container carries no time, conditions such as Ready flap, and a pod can begin anew on its node with its old
+//! conditions and statuses, so each state is timed by the latest fact that can only have happened before it and does not
+//! move while it lasts. Where the object cannot tell, the answer errs to later, never to earlier: no start is taken for an
+//! end, and nothing begins before the pod's creation.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::State;
-use super::pod::{ContainerStatus, Phase, PodView};
+use super::containers::{self, is_initializing, lives};
+use super::pod::{ContainerStatus, Phase, WatchedPod};
 
-/// The state a pod is in and since when. The time is `None` only where the pod has no creationTimestamp either.
-pub fn state_of(pod: &PodView) -> (State, Option<Timestamp>) {
-    let created = pod.metadata.creation_timestamp;
-    let (state, since) = known(pod);
-    (state, since.or(created))
+/// Which state a pod is in, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
+    /// The state.
+    pub state: State,
+    /// Since when; `None` where the object cannot tell: for an end or a lost node without a time, and for a manifest
+    /// that no API server has seen.
+    pub since: Option<Timestamp>,
+    /// What the object cannot say about it.
+    pub caveat: Option<Caveat>,
+    /// The container that waits, for [`State::ImagePullBackoff`] and [`State::ContainerError`].
+    pub waits: Option<&'a str>,
 }
 
-/// When the init containers were done: Initialized=True, else the last init container's end.
-pub(super) fn initialized(pod: &PodView) -> Option<Timestamp> {
-    let has_init = pod.status.init_container_statuses.iter().any(|c| !pod.spec.is_sidecar(&c.name));
-    if !has_init {
-        return None;
+/// What one object cannot say, and whoever watches it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caveat {
+    /// A scheduling gate that is gone leaves no trace: the pod may have been held back since its creation.
+    GateMayHaveHeld,
+    /// The kubelet may hide why a container that has run before waits.
+    KubeletMayHide,
+}
+
+impl Caveat {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::GateMayHaveHeld => "time behind a scheduling gate counts, since the object keeps none",
+            Self::KubeletMayHide => {
+                "between two tries the kubelet hides a pull or configuration error of a container that has run before"
+            }
+        }
     }
-    pod.status.since("Initialized", "True").or_else(|| init_done(pod, usize::MAX))
 }
 
-fn known(pod: &PodView) -> (State, Option<Timestamp>) {
+impl<'a> Standing<'a> {
+    /// The standing that a pod's object alone tells.
+    pub fn of(pod: &'a WatchedPod) -> Self {
+        let standing = known(pod);
+        let created = pod.metadata.creation_timestamp;
+        let since = match standing.state {
+            // A birth is no end.
+            State::Succeeded | State::Failed | State::Unknown => standing.since.map(|since| Some(since).max(created)),
+            _ => Some(standing.since.max(created)),
+        };
+        Self { since: since.flatten(), ..standing }
+    }
+
+    const fn new(state: State, since: Option<Timestamp>) -> Self {
+        Self { state, since, caveat: None, waits: None }
+    }
+}
+
+fn known(pod: &WatchedPod) -> Standing<'_> {
     let status = &pod.status;
     if pod.metadata.deletion_timestamp.is_some() {
         // The API server has added the grace period already.
-        return (State::Terminating, pod.metadata.deletion_timestamp);
+        return Standing::new(State::Terminating, pod.metadata.deletion_timestamp);
     }
     match status.phase {
-        Phase::Succeeded => return (State::Succeeded, finished(pod)),
-        Phase::Failed => return (State::Failed, finished(pod)),
+        Phase::Succeeded => return Standing::new(State::Succeeded, finished(pod)),
+        Phase::Failed => return Standing::new(State::Failed, finished(pod)),
         Phase::Pending | Phase::Running | Phase::Unknown => {}
     }
     // A pod made with spec.nodeName has no PodScheduled condition until a kubelet writes it; a pod of a scheduler that
     // does not exist never has any.
     if pod.spec.node_name.is_empty() && !status.is_true("PodScheduled") {
-        let gated = !pod.spec.scheduling_gates.is_empty();
-        let state = if gated { State::SchedulingGated } else { State::PendingNotScheduled };
-        return (state, pod.metadata.creation_timestamp);
+        if !pod.spec.scheduling_gates.is_empty() {
+            return Standing::new(State::SchedulingGated, None);
+        }
+        let caveat = Some(Caveat::GateMayHaveHeld);
+        return Standing { caveat, ..Standing::new(State::PendingNotScheduled, None) };
     }
-    if let Some(since) = earliest_waiting(pod, cannot_pull) {
-        return (State::ImagePullBackoff, since);
+    if status.phase == Phase::Unknown {
+        return Standing::new(State::Unknown, lost(pod));
     }
-    match status.phase {
-        Phase::Unknown => (State::Unknown, ready_changed(pod).or(status.start_time)),
-        Phase::Running => (State::Running, running_since(pod)),
-        _ => pending(pod),
+    if let Some(standing) = waiting(pod, State::ImagePullBackoff, ContainerStatus::cannot_pull) {
+        return standing;
     }
-}
-
-fn pending(pod: &PodView) -> (State, Option<Timestamp>) {
-    if let Some(since) = earliest_waiting(pod, cannot_create) {
-        return (State::ContainerError, since);
+    if let Some(standing) = waiting(pod, State::ContainerError, |container| container.cannot_create(pod)) {
+        return standing;
     }
-    let state = if is_initializing(pod) { State::Initializing } else { State::PendingScheduled };
-    let scheduled = pod.status.since("PodScheduled", "True");
-    (state, scheduled.or(pod.status.start_time))
-}
-
-/// Ended when: an evicted pod often has no container statuses, and a lost one null times in them.
-fn finished(pod: &PodView) -> Option<Timestamp> {
-    containers(pod)
-        .filter_map(ContainerStatus::finished)
-        .max()
-        .or_else(|| pod.status.since("DisruptionTarget", "True"))
-        .or_else(|| pod.status.since("Ready", "False"))
-        .or(pod.status.start_time)
-}
-
-fn ready_changed(pod: &PodView) -> Option<Timestamp> {
-    let ready = pod.status.conditions.iter().find(|c| c.kind == "Ready")?;
-    ready.last_transition_time
-}
-
-/// The latest first start among the app containers. Where the object has lost it (after the second restart), the moment
-/// at which the init containers were done stands for it: earlier by the time of an image pull at most. Never Ready,
-/// which flaps, and never creationTimestamp while there is anything better, which counts the time in the queue.
-fn running_since(pod: &PodView) -> Option<Timestamp> {
-    let bound = || {
-        let initialized = pod.status.since("Initialized", "True");
-        initialized.or_else(|| kubelet_took_it(pod))
+    let standing = match status.phase {
+        Phase::Running if lives(pod) => Standing::new(State::Running, running_since(pod)),
+        _ if is_initializing(pod) => Standing::new(State::Initializing, bound(pod).max(start_again(pod))),
+        _ => {
+            let initialized = status.since("Initialized", "True");
+            Standing::new(State::PendingScheduled, bound(pod).max(initialized).max(start_again(pod)))
+        }
     };
-    pod.status
+    let hides = containers::all(pod).any(ContainerStatus::may_hide_an_error);
+    Standing { caveat: hides.then_some(Caveat::KubeletMayHide), ..standing }
+}
+
+/// When the pod was bound, else when the kubelet took it in.
+fn bound(pod: &WatchedPod) -> Option<Timestamp> {
+    pod.status.since("PodScheduled", "True").or(pod.status.start_time)
+}
+
+/// Where the waiting of a pod begins that has begun anew on its node: after a reboot, a lost sandbox, a restart in place.
+/// None of these moves while a container waits, since ContainersReady cannot become true then. No container's end is among
+/// them: it moves with every crash of a sibling.
+pub(super) fn start_again(pod: &WatchedPod) -> Option<Timestamp> {
+    let status = &pod.status;
+    // A sandbox that goes takes the time of its coming with it.
+    status
+        .since("Initialized", "False")
+        .max(status.changed("PodReadyToStartContainers"))
+        .max(status.since("ContainersReady", "False"))
+        .max(status.changed("AllContainersRestarting"))
+}
+
+/// Ended when. The kubelet loses ends: an evicted pod often has no container statuses, and a lost one null times in
+/// them. The end of one container is not that of the pod while that of another is not known.
+fn finished(pod: &WatchedPod) -> Option<Timestamp> {
+    let known = containers::all(pod).filter_map(ContainerStatus::finished).max();
+    let open = containers::all(pod).any(|container| {
+        let lost = container.state.terminated.as_ref().is_some_and(|ended| ended.finished_at.is_none());
+        lost || container.state.running.is_some()
+    });
+    if known.is_some() && !open {
+        return known;
+    }
+    let status = &pod.status;
+    let end = status
+        .since("DisruptionTarget", "True")
+        .or_else(|| sandbox_gone(pod))
+        .or_else(|| unready_after_running(pod))
+        .or(pod.metadata.status_written)?;
+    Some(end).max(known)
+}
+
+/// When the pod's sandbox went. A pod that never had one says the moment at which the kubelet took it in.
+fn sandbox_gone(pod: &WatchedPod) -> Option<Timestamp> {
+    let gone = pod.status.since("PodReadyToStartContainers", "False")?;
+    let started = pod.status.start_time?;
+    (gone.duration_since(started) > SignedDuration::from_secs(1)).then_some(gone)
+}
+
+/// When Ready went after the pod had run. A pod that never was ready says its birth.
+fn unready_after_running(pod: &WatchedPod) -> Option<Timestamp> {
+    let status = &pod.status;
+    let unready = status.since("Ready", "False")?;
+    let started = status.start_time?;
+    let begun = containers::all(pod)
+        .flat_map(|container| {
+            let ended = container.state.terminated.as_ref().and_then(|ended| ended.started_at);
+            let running = container.state.running.as_ref().and_then(|running| running.started_at);
+            [ended, running]
+        })
+        .max()
+        .flatten();
+    let birth = Some(started).max(status.since("Initialized", "True")).max(begun)?;
+    (unready.duration_since(birth) > SignedDuration::from_secs(1)).then_some(unready)
+}
+
+/// When the node controller took Ready from a pod whose containers were ready. A pod that was unready before keeps its
+/// own old time.
+fn lost(pod: &WatchedPod) -> Option<Timestamp> {
+    let status = &pod.status;
+    let ready = status.condition("Ready").filter(|ready| ready.status != "True")?;
+    let was_ready = status.condition("ContainersReady").is_none_or(|containers| containers.status == "True");
+    ready.last_transition_time.filter(|_| was_ready)
+}
+
+/// The latest first start among the app containers. Where the object has lost it (after the second restart), the latest
+/// moment before it that is known stands for it; never ContainersReady, which moves with every crash.
+fn running_since(pod: &WatchedPod) -> Option<Timestamp> {
+    let status = &pod.status;
+    let lost = || {
+        let sandbox = status.since("PodReadyToStartContainers", "True");
+        let begun = status.since("Initialized", "True").max(sandbox).max(status.changed("AllContainersRestarting"));
+        begun.or_else(|| kubelet_took_it(pod))
+    };
+    status
         .container_statuses
         .iter()
-        .filter(|c| c.has_started())
-        .filter_map(|c| c.first_started().or_else(bound))
+        .filter(|container| container.has_run())
+        .filter_map(|container| container.first_started().or_else(lost))
         .max()
-        .or_else(bound)
+        .or_else(lost)
 }
 
-/// The start of the earliest container that waits for such a reason; the outer `None` where none does.
-fn earliest_waiting(pod: &PodView, reason: fn(&str) -> bool) -> Option<Option<Timestamp>> {
+/// The state of a pod in which such a container waits, since the earliest of them could have begun.
+fn waiting(pod: &WatchedPod, state: State, waits: impl Fn(&ContainerStatus) -> bool) -> Option<Standing<'_>> {
     let status = &pod.status;
-    let init = status.init_container_statuses.iter().filter(|c| reason(c.waiting_reason())).map(|c| {
-        let before = init_position(pod, c);
-        c.last_finished().or_else(|| init_done(pod, before)).or_else(|| kubelet_took_it(pod))
-    });
-    let app = status.container_statuses.iter().filter(|c| reason(c.waiting_reason())).map(|c| {
-        c.last_finished()
-            .or_else(|| status.since("Initialized", "True"))
-            .or_else(|| init_done(pod, usize::MAX))
-            .or_else(|| kubelet_took_it(pod))
-    });
-    init.chain(app).reduce(|a, b| match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    })
+    let init = status.init_container_statuses.iter().map(|container| (container, true));
+    let app = status.container_statuses.iter().map(|container| (container, false));
+    let (since, container) = init
+        .chain(app)
+        .filter(|(container, _)| waits(container))
+        .map(|(container, is_init)| {
+            let since = if is_init { init_could_have_begun(pod, container) } else { app_could_have_begun(pod, container) };
+            (since, container)
+        })
+        // `None` would be the earliest.
+        .min_by_key(|(since, _)| (since.is_none(), *since))?;
+    Some(Standing { waits: Some(&container.name), ..Standing::new(state, since) })
+}
+
+/// When an init container could have begun at the earliest.
+fn init_could_have_begun(pod: &WatchedPod, container: &ContainerStatus) -> Option<Timestamp> {
+    let before = init_position(pod, &container.name);
+    let own = container.last_run().and_then(|last| last.finished_at);
+    own.max(init_done(pod, before)).max(kubelet_took_it(pod)).max(start_again(pod))
+}
+
+/// When an app container could have begun at the earliest: the kubelet starts them one after the other.
+fn app_could_have_begun(pod: &WatchedPod, container: &ContainerStatus) -> Option<Timestamp> {
+    let status = &pod.status;
+    let own = container.last_run().and_then(|last| last.finished_at);
+    let place = app_position(pod, &container.name);
+    let again = start_again(pod);
+    let before = status
+        .container_statuses
+        .iter()
+        .filter(|other| app_position(pod, &other.name) < place)
+        .filter_map(|other| other.first_started_since(again))
+        .max();
+    own.max(init_done(pod, usize::MAX))
+        .max(status.since("Initialized", "True"))
+        .max(before)
+        .max(kubelet_took_it(pod))
+        .max(again)
 }
 
 /// Where a container stands among the init containers: the spec's order, else that of the statuses.
-fn init_position(pod: &PodView, container: &ContainerStatus) -> usize {
-    let by_spec = pod.spec.init_containers.iter().position(|c| c.name == container.name);
-    let statuses = &pod.status.init_container_statuses;
-    by_spec.or_else(|| statuses.iter().position(|c| c.name == container.name)).unwrap_or(0)
+fn init_position(pod: &WatchedPod, name: &str) -> usize {
+    let by_spec = pod.spec.init_containers.iter().position(|c| c.name == name);
+    by_spec.or_else(|| pod.status.init_container_statuses.iter().position(|c| c.name == name)).unwrap_or(0)
 }
 
-/// When the last of the first `count` init containers let the next one go: it ended, or, a native sidecar, started.
-fn init_done(pod: &PodView, count: usize) -> Option<Timestamp> {
-    let mut done: Vec<(usize, Option<Timestamp>)> = pod
-        .status
+/// Where a container stands among the app containers. Statuses are sorted by name, so that only the spec tells.
+fn app_position(pod: &WatchedPod, name: &str) -> usize {
+    let by_spec = pod.spec.containers.iter().position(|c| c.name == name);
+    by_spec.or_else(|| pod.status.container_statuses.iter().position(|c| c.name == name)).unwrap_or(0)
+}
+
+/// When the first `count` init containers let the next one go: the last of them ended, or, a native sidecar, started.
+fn init_done(pod: &WatchedPod, count: usize) -> Option<Timestamp> {
+    let again = start_again(pod);
+    pod.status
         .init_container_statuses
         .iter()
-        .map(|c| {
-            let at = if pod.spec.is_sidecar(&c.name) { c.first_started() } else { c.finished() };
-            (init_position(pod, c), at)
+        .filter(|container| init_position(pod, &container.name) < count)
+        .filter_map(|container| {
+            let is_sidecar = pod.spec.is_sidecar(&container.name);
+            if is_sidecar { container.first_started_since(again) } else { container.finished() }
         })
-        .filter(|(position, at)| *position < count && at.is_some())
-        .collect();
-    done.sort_by_key(|(position, _)| *position);
-    done.pop()?.1
+        .max()
 }
 
 /// The kubelet begins when the pod is bound and it has taken note of it, whichever is later.
-fn kubelet_took_it(pod: &PodView) -> Option<Timestamp> {
-    let scheduled = pod.status.since("PodScheduled", "True");
-    scheduled.max(pod.status.start_time)
-}
-
-/// Some init container that is no sidecar has begun, and they are not all done: while one runs, between two crashes
-/// (the clock must not start again with each), and between two of them.
-fn is_initializing(pod: &PodView) -> bool {
-    if pod.status.is_true("Initialized") {
-        return false;
-    }
-    let mut init = pod.status.init_container_statuses.iter().filter(|c| !pod.spec.is_sidecar(&c.name)).peekable();
-    let ended_well = |c: &ContainerStatus| {
-        let ended = c.state.terminated.as_ref();
-        ended.is_some_and(|ended| ended.exit_code == 0)
-    };
-    init.peek().is_some() && init.clone().any(ContainerStatus::has_started) && !init.all(ended_well)
-}
-
-fn containers(pod: &PodView) -> impl Iterator<Item = &ContainerStatus> {
-    let status = &pod.status;
-    status.init_container_statuses.iter().chain(&status.container_statuses)
-}
-
-/// The kubelet's reasons for an image that is not there (`pkg/kubelet/images/types.go`). Back-off alternates between
-/// ErrImagePull and ImagePullBackOff (kubernetes#119891): one state, or the clock would start again with each attempt.
-fn cannot_pull(reason: &str) -> bool {
-    matches!(
-        reason,
-        "ImagePullBackOff"
-            | "ErrImagePull"
-            | "InvalidImageName"
-            | "ErrImageNeverPull"
-            | "ImageInspectError"
-            | "RegistryUnavailable"
-            | "SignatureValidationFailed"
-    )
-}
-
-/// The kubelet's reasons for a container or its sandbox that cannot be made (`pkg/kubelet/container/sync_result.go`).
-fn cannot_create(reason: &str) -> bool {
-    matches!(
-        reason,
-        "CreateContainerConfigError"
-            | "CreateContainerError"
-            | "RunContainerError"
-            | "PreCreateHookError"
-            | "PreStartHookError"
-            | "PostStartHookError"
-            | "CreatePodSandboxError"
-            | "ConfigPodSandboxError"
-    )
+fn kubelet_took_it(pod: &WatchedPod) -> Option<Timestamp> {
+    pod.status.since("PodScheduled", "True").max(pod.status.start_time)
 }

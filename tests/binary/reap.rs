@@ -9,7 +9,7 @@ use stowage::reaper::input::{Contents, InputError, read_pods};
 use stowage::reaper::report::{JsonReport, Summary, TableReport};
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{ActionRules, PodView, Resolved, judge};
+use stowage::threshold::{ActionRules, WatchedPod, Resolved, judge};
 
 const NOW: &str = "2026-01-05T12:00:00Z";
 
@@ -25,7 +25,7 @@ fn thresholds() -> StateThresholds {
     spec.compile().unwrap()
 }
 
-fn resolved(pod: &PodView, thresholds: &StateThresholds) -> Resolved {
+fn resolved(pod: &WatchedPod, thresholds: &StateThresholds) -> Resolved {
     let name: Arc<str> = "mlrun".into();
     let policy = PolicyThresholds { name: &name, cluster: true, thresholds, on_exceeded: OnExceededSpec::default() };
     resolve(pod, &[policy])
@@ -170,7 +170,7 @@ fn what_cannot_be_read_is_refused_with_its_place() {
     for (input, said) in [
         (
             json!({"kind": "List", "items": [good, wrong]}).to_string(),
-            "reading item 1 (ns/p): metadata.creationTimestamp is not an RFC 3339 time",
+            "reading item 1 (ns/p): metadata.creationTimestamp: not an RFC 3339 time",
         ),
         (format!("{good}{wrong}"), "reading document 1 (ns/p): metadata.creationTimestamp"),
         (

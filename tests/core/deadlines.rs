@@ -9,7 +9,7 @@ use stowage::deadline::Deadlines;
 use stowage::duration::{Threshold, parse};
 use stowage::threshold::resolve::{Limit, Word};
 use stowage::threshold::spec::OnExceededSpec;
-use stowage::threshold::{PodView, State, Thresholds, evaluate};
+use stowage::threshold::{NodeReadiness, State, Thresholds, WatchedPod, evaluate};
 
 const DAY: i64 = 86_400;
 
@@ -38,6 +38,7 @@ fn thresholds(policy: u8) -> Thresholds {
 fn moment() -> impl Strategy<Value = Value> {
     prop_oneof![
         1 => Just(Value::Null),
+        1 => Just(json!("1970-01-01T00:00:00Z")),
         6 => (0..DAY).prop_map(|second| json!(at(second).to_string())),
     ]
 }
@@ -83,7 +84,7 @@ prop_compose! {
         containers in prop::collection::vec(container("c"), 0..3),
         init in prop::collection::vec(container("i"), 0..3),
         sidecar in prop::bool::ANY,
-    ) -> PodView {
+    ) -> WatchedPod {
         let policy = if sidecar { "Always" } else { "" };
         serde_json::from_value(json!({
             "metadata": {"name": "p", "namespace": "ns", "creationTimestamp": at(created).to_string(), "deletionTimestamp": deleted},
@@ -95,7 +96,7 @@ prop_compose! {
 }
 
 /// Pods with uids of their own, each with the number of its policy.
-fn pods() -> impl Strategy<Value = Vec<(PodView, u8)>> {
+fn pods() -> impl Strategy<Value = Vec<(WatchedPod, u8)>> {
     prop::collection::vec((pod(), 0..4_u8), 1..40).prop_map(|mut pods| {
         for (index, (pod, _)) in pods.iter_mut().enumerate() {
             pod.metadata.uid = format!("00000000-0000-4000-8000-{index:012x}");
@@ -104,11 +105,11 @@ fn pods() -> impl Strategy<Value = Vec<(PodView, u8)>> {
     })
 }
 
-fn feed(deadlines: &mut Deadlines, pod: &PodView, policy: u8) {
-    deadlines.upsert(pod, &evaluate(pod, &thresholds(policy), at(0)));
+fn feed(deadlines: &mut Deadlines, pod: &WatchedPod, policy: u8) {
+    deadlines.upsert(pod, &evaluate(pod, NodeReadiness::Unheard, &thresholds(policy), at(0)));
 }
 
-fn held(deadlines: &Deadlines, pods: &[(PodView, u8)]) -> BTreeMap<String, Option<Timestamp>> {
+fn held(deadlines: &Deadlines, pods: &[(WatchedPod, u8)]) -> BTreeMap<String, Option<Timestamp>> {
     pods.iter().map(|(pod, _)| (pod.metadata.uid.clone(), deadlines.deadline(&pod.metadata.uid))).collect()
 }
 
@@ -118,20 +119,33 @@ proptest! {
     #[test]
     fn a_later_now_never_undoes_a_due_verdict(pod in pod(), policy in 0..4_u8, now in 0..10 * DAY, later in 0..10 * DAY) {
         let thresholds = thresholds(policy);
-        let before = evaluate(&pod, &thresholds, at(now));
-        let after = evaluate(&pod, &thresholds, at(now + later));
+        let before = evaluate(&pod, NodeReadiness::Unheard, &thresholds, at(now));
+        let after = evaluate(&pod, NodeReadiness::Unheard, &thresholds, at(now + later));
         prop_assert!(!before.due || after.due);
         prop_assert_eq!((before.state, before.since, before.deadline), (after.state, after.since, after.deadline));
         if let Some(deadline) = before.deadline {
-            prop_assert!(evaluate(&pod, &thresholds, deadline).due);
+            prop_assert!(evaluate(&pod, NodeReadiness::Unheard, &thresholds, deadline).due);
             let just_before = Timestamp::from_nanosecond(deadline.as_nanosecond() - 1).unwrap();
-            prop_assert!(!evaluate(&pod, &thresholds, just_before).due);
+            prop_assert!(!evaluate(&pod, NodeReadiness::Unheard, &thresholds, just_before).due);
         }
     }
 
     #[test]
-    fn every_pod_that_the_api_server_has_taken_in_has_a_start(pod in pod()) {
-        prop_assert!(evaluate(&pod, &thresholds(0), at(0)).since.is_some());
+    fn every_pod_that_the_api_server_has_taken_in_has_a_start_but_an_end_or_a_loss_without_a_time(pod in pod()) {
+        let verdict = evaluate(&pod, NodeReadiness::Unheard, &thresholds(0), at(0));
+        let may_lack = verdict.state.is_finished() || verdict.state == State::Unknown;
+        prop_assert!(may_lack || verdict.since.is_some());
+    }
+
+    #[test]
+    fn no_deadline_lies_before_creation_plus_threshold(pod in pod(), policy in 0..4_u8, back in prop::option::of(0..DAY)) {
+        let node = back.map_or(NodeReadiness::Unheard, |back| NodeReadiness::Ready(Some(at(back))));
+        let verdict = evaluate(&pod, node, &thresholds(policy), at(0));
+        let created = pod.metadata.creation_timestamp;
+        if let (Some(deadline), Some(length)) = (verdict.deadline, verdict.threshold.and_then(Threshold::length)) {
+            let earliest = created.map(|created| created + length);
+            prop_assert!(Some(deadline) >= earliest || verdict.state == State::Terminating, "{verdict:?} {created:?}");
+        }
     }
 
     /// The watcher is fed old and new states of the pods in any order of pods, is restarted or lists again at any
@@ -158,7 +172,7 @@ proptest! {
             }
         }
         other.begin_list();
-        let mut shuffled: Vec<&(PodView, u8)> = pods.iter().collect();
+        let mut shuffled: Vec<&(WatchedPod, u8)> = pods.iter().collect();
         shuffled.sort_by_key(|(pod, _)| {
             use std::hash::{DefaultHasher, Hash, Hasher};
             let mut hasher = DefaultHasher::new();

@@ -19,6 +19,7 @@ mod harness;
 mod hostile;
 mod index;
 mod json;
+mod kept;
 mod layering;
 mod marker;
 mod placement;

@@ -7,7 +7,7 @@ use stowage::duration::Threshold;
 use stowage::threshold::action::OwnerKind;
 use stowage::threshold::resolve::{Limit, PolicyThresholds, Resolved, Word, resolve};
 use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{Action, ActionRules, Decision, PodView, State, judge};
+use stowage::threshold::{Action, ActionRules, Decision, WatchedPod, State, judge};
 
 struct Policy {
     name: Arc<str>,
@@ -26,7 +26,7 @@ fn policy(name: &str, thresholds: Value, action: &str) -> Policy {
     }
 }
 
-fn resolved(pod: &PodView, policies: &[Policy]) -> Resolved {
+fn resolved(pod: &WatchedPod, policies: &[Policy]) -> Resolved {
     let policies: Vec<PolicyThresholds<'_>> = policies
         .iter()
         .map(|policy| PolicyThresholds {
@@ -39,7 +39,7 @@ fn resolved(pod: &PodView, policies: &[Policy]) -> Resolved {
     resolve(pod, &policies)
 }
 
-fn pod(metadata: Value) -> PodView {
+fn pod(metadata: Value) -> WatchedPod {
     let mut pod = json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": {"nodeName": "n"},
@@ -51,7 +51,7 @@ fn pod(metadata: Value) -> PodView {
     serde_json::from_value(pod).unwrap()
 }
 
-fn annotated(annotations: Value) -> PodView {
+fn annotated(annotations: Value) -> WatchedPod {
     pod(json!({"annotations": annotations}))
 }
 
@@ -192,7 +192,7 @@ fn decided(metadata: Value, spec: Value, action: &str) -> Decision {
     decision(&pod, action, "2026-01-02T00:00:00Z")
 }
 
-fn decision(pod: &PodView, action: &str, now: &str) -> Decision {
+fn decision(pod: &WatchedPod, action: &str, now: &str) -> Decision {
     let rules =
         ActionRules { owners: vec!["argoproj.io/Workflow".parse().unwrap()], own_namespace: "stowage".to_owned() };
     let policies = [policy("a", json!({"running": "1h", "succeeded": "1h", "terminating": "1h"}), action)];
@@ -304,6 +304,8 @@ fn a_pod_that_has_ended_does_not_take_its_working_siblings_along() {
     let ended = |metadata: Value| {
         let mut pod = pod(metadata);
         pod.status.phase = stowage::threshold::pod::Phase::Succeeded;
+        let ended = json!({"name": "c", "state": {"terminated": {"finishedAt": "2026-01-01T01:00:00Z"}}});
+        pod.status.container_statuses = vec![serde_json::from_value(ended).unwrap()];
         pod
     };
     let now = "2026-01-02T00:00:00Z";
