@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::threshold::{WatchedPod, State, Verdict, farthest};
+use crate::threshold::{State, Verdict, WatchedPod, farthest};
 
 /// Stale entries that are always tolerated: rebuilding a small heap costs more than it frees.
 const SLACK: usize = 1_024;

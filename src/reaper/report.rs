@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::duration::{Threshold, rough};
 use crate::threshold::resolve::Word;
-use crate::threshold::{Action, Judgement, WatchedPod, State};
+use crate::threshold::{Action, Judgement, State, WatchedPod};
 
 /// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -172,6 +172,5 @@ pub(super) fn is_initializing(pod: &WatchedPod) -> bool {
     let begun = init.clone().any(|container| container.has_run() || container.crash_loops());
     let unfinished = begun && !init.all(ContainerStatus::is_done);
     unfinished
-        || sidecars(pod)
-            .any(|sidecar| sidecar.started == Some(false) && (sidecar.has_run() || sidecar.crash_loops()))
+        || sidecars(pod).any(|sidecar| sidecar.started == Some(false) && (sidecar.has_run() || sidecar.crash_loops()))
 }

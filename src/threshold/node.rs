@@ -65,8 +65,12 @@ impl NodeReadiness {
         let has_no_node = matches!(state, State::SchedulingGated | State::PendingNotScheduled);
         let ended = state.is_finished() || state == State::Terminating;
         match self {
-            Self::Lost(lost) if !has_no_node && !ended => (State::Unknown, lost.or(since.filter(|_| state == State::Unknown))),
-            Self::Ready(back) if state.waits() && !has_no_node => (state, since.map(|since| back.map_or(since, |back| since.max(back)))),
+            Self::Lost(lost) if !has_no_node && !ended => {
+                (State::Unknown, lost.or(since.filter(|_| state == State::Unknown)))
+            }
+            Self::Ready(back) if state.waits() && !has_no_node => {
+                (state, since.map(|since| back.map_or(since, |back| since.max(back))))
+            }
             _ => (state, since),
         }
     }

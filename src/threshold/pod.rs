@@ -329,9 +329,7 @@ fn known_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTree
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut known = BTreeMap::new();
             while let Some(key) = map.next_key::<String>()? {
-                if key.starts_with("stowage.dev/")
-                    || key.starts_with("kubernetes.io/config.")
-                    || key == INDEX_FAILURES
+                if key.starts_with("stowage.dev/") || key.starts_with("kubernetes.io/config.") || key == INDEX_FAILURES
                 {
                     known.insert(key, map.next_value::<Option<String>>()?.unwrap_or_default());
                 } else {

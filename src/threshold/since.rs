@@ -203,7 +203,8 @@ fn waiting(pod: &WatchedPod, state: State, waits: impl Fn(&ContainerStatus) -> b
         .chain(app)
         .filter(|(container, _)| waits(container))
         .map(|(container, is_init)| {
-            let since = if is_init { init_could_have_begun(pod, container) } else { app_could_have_begun(pod, container) };
+            let since =
+                if is_init { init_could_have_begun(pod, container) } else { app_could_have_begun(pod, container) };
             (since, container)
         })
         // `None` would be the earliest.

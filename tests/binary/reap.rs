@@ -9,7 +9,7 @@ use stowage::reaper::input::{Contents, InputError, read_pods};
 use stowage::reaper::report::{JsonReport, Summary, TableReport};
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{ActionRules, WatchedPod, Resolved, judge};
+use stowage::threshold::{ActionRules, Resolved, WatchedPod, judge};
 
 const NOW: &str = "2026-01-05T12:00:00Z";
 

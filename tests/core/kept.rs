@@ -62,8 +62,10 @@ fn a_hidden_error_ends_when_the_container_runs_or_the_pod_was_ready_between() {
 
 #[test]
 fn a_container_beside_the_hidden_one_says_nothing_of_it() {
-    let waiting = |reason: &str| json!({"name": "b", "restartCount": 1, "state": {"waiting": {"reason": reason}},
-        "lastState": {"terminated": {"startedAt": "2026-01-01T00:01:00Z", "finishedAt": "2026-01-01T00:02:00Z"}}});
+    let waiting = |reason: &str| {
+        json!({"name": "b", "restartCount": 1, "state": {"waiting": {"reason": reason}},
+        "lastState": {"terminated": {"startedAt": "2026-01-01T00:01:00Z", "finishedAt": "2026-01-01T00:02:00Z"}}})
+    };
     let object = |a: Value, b: Value| {
         json!({"metadata": {"uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"nodeName": "n"},
             "status": {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": [a, b],
@@ -155,12 +157,15 @@ struct Life(Value, bool);
 impl Life {
     fn new() -> Self {
         let created = at(0).to_string();
-        let mut life = Self(json!({"metadata": {"uid": "u", "creationTimestamp": created},
+        let mut life = Self(
+            json!({"metadata": {"uid": "u", "creationTimestamp": created},
             "spec": {"nodeName": "n", "initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]},
             "status": {"phase": "Pending", "startTime": created, "conditions": [],
                 "initContainerStatuses": [{"name": "i", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}],
                 "containerStatuses": [{"name": "a", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}},
-                    {"name": "b", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}]}}), true);
+                    {"name": "b", "restartCount": 0, "state": {"waiting": {"reason": "PodInitializing"}}}]}}),
+            true,
+        );
         for (kind, status) in [("PodScheduled", "True"), ("Initialized", "False"), ("ContainersReady", "False")] {
             life.condition(kind, status, &created);
         }
@@ -194,7 +199,8 @@ impl Life {
             }
             Happens::Initialized if !self.1 => {}
             Happens::Initialized => {
-                let ended = json!({"terminated": {"exitCode": 0, "startedAt": now, "finishedAt": now, "reason": "Completed"}});
+                let ended =
+                    json!({"terminated": {"exitCode": 0, "startedAt": now, "finishedAt": now, "reason": "Completed"}});
                 self.0["status"]["initContainerStatuses"][0]["state"] = ended;
                 self.condition("Initialized", "True", now);
                 self.1 = false;

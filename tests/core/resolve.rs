@@ -7,7 +7,7 @@ use stowage::duration::Threshold;
 use stowage::threshold::action::OwnerKind;
 use stowage::threshold::resolve::{Limit, PolicyThresholds, Resolved, Word, resolve};
 use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{Action, ActionRules, Decision, WatchedPod, State, judge};
+use stowage::threshold::{Action, ActionRules, Decision, State, WatchedPod, judge};
 
 struct Policy {
     name: Arc<str>,

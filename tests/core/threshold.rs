@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use stowage::duration::{Threshold, parse};
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceededSpec, StateThresholdsSpec, TimeString};
-use stowage::threshold::{ActionRules, Judgement, NodeReadiness, State, Verdict, WatchedNode, WatchedPod, evaluate, judge};
+use stowage::threshold::{
+    ActionRules, Judgement, NodeReadiness, State, Verdict, WatchedNode, WatchedPod, evaluate, judge,
+};
 
 const POLICY_NAME: &str = "case";
 
@@ -101,12 +103,15 @@ fn what_a_kubelet_reports_is_judged_as_what_was_done_to_the_pod() {
             let is_since = match case.get("since") {
                 None => true,
                 Some(Value::Null) => got.since.is_none(),
-                Some(truth) => got.since.is_some_and(|since| {
-                    since.duration_since(time(truth.as_str().unwrap())).as_secs().abs() <= 6
-                }),
+                Some(truth) => got
+                    .since
+                    .is_some_and(|since| since.duration_since(time(truth.as_str().unwrap())).as_secs().abs() <= 6),
             };
             if !is_state || !is_since {
-                wrong.push(format!("{}: {:?} since {:?}, not {} {}", case["name"], got.state, got.since, case["states"], case["since"]));
+                wrong.push(format!(
+                    "{}: {:?} since {:?}, not {} {}",
+                    case["name"], got.state, got.since, case["states"], case["since"]
+                ));
             }
         }
     }
