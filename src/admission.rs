@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
     inject::{
         Decision, Place, decide,
         report::{Outcome as StepOutcome, Refusal},
     },
-    json::{self, Str, read_fields},
+    json::{self, Str, read_members},
     pod::PodView,
     policy::snapshot::Snapshot,
 };
@@ -193,7 +193,7 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
 
 /// A review whose object is not a pod's may hold anything; it is admitted as it is.
 fn admit_other(body: &str, error: json::Error) -> Result<Admitted, Unreadable> {
-    let review: Review<'_, ()> = json::read(body)?;
+    let review: Review<'_, IgnoredAny> = json::read(body)?;
     let request = check(review.api_version.as_ref(), review.kind.as_ref(), review.request)?;
     if is_pod_creation(&request) {
         return Err(error.into());
@@ -336,8 +336,8 @@ pub fn review_of(uid: &str, decision: &Result<Decision<'_>, Refusal>) -> Vec<u8>
     }
 }
 
-read_fields!(Review<T> { "apiVersion" => api_version, "kind" => kind, "request" => request });
-read_fields!(Request<T> {
+read_members!(Review<T> { "apiVersion" => api_version, "kind" => kind, "request" => request });
+read_members!(Request<T> {
     "uid" => uid,
     "resource" => resource,
     "subResource" => sub_resource,
@@ -346,7 +346,7 @@ read_fields!(Request<T> {
     "dryRun" => dry_run,
     "object" => object,
 });
-read_fields!(Resource { "group" => group, "version" => version, "resource" => resource });
+read_members!(Resource { "group" => group, "version" => version, "resource" => resource });
 
 impl Outcome {
     /// The word that metrics and logs use.

@@ -1,37 +1,38 @@
-//! JSON read in one pass, without building what nobody asks for.
+//! JSON read with serde_json into borrowed views, and JSON text made for patches.
 //!
-//! Most of a review is of no interest to a decision (managed fields, status, options), and passing over it, short string
-//! by short string, is the largest part of what a decision costs: serde_json takes 17 instructions for a byte of
-//! `mlrun-job.json`, this reader 12. It accepts exactly what serde_json accepts, which `tests/core/json.rs` holds it to,
-//! and takes what is rare from there: strings with escapes.
-//!
-//! It never recurses over what it skips, so that no nesting can exhaust the stack.
+//! A view names the members that a decision reads; what nobody asks for is passed over without being built, and without
+//! recursion, so that no nesting can exhaust the stack. `null` counts as absent, as Go writes it for empty lists, and of a
+//! member that is there twice the last counts, as for the API server.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde_json::Value;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, error::Category, value::RawValue};
 
 /// A string of a document, borrowed where JSON does not escape it.
+///
+/// serde borrows a `Cow` only where it is the whole field, and neither in an `Option` nor as a key.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Str<'a>(pub Cow<'a, str>);
 
 /// A value of a document, checked but not read.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Raw<'a>(&'a str);
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a>(&'a RawValue);
 
-/// An object as its fields, in order.
+/// An object as its members: each key once, in order.
 #[derive(Clone, Debug)]
-pub struct Fields<'a, T>(pub Vec<(Str<'a>, T)>);
-
-/// A place in a document.
-#[derive(Clone, Debug)]
-pub struct Reader<'a> {
-    text: &'a str,
-    at: usize,
-    /// Whether there are control characters in the document, which a string must not hold. Asked once: the API server's
-    /// documents have none.
-    controls: bool,
+pub struct Fields<'a, T> {
+    members: Vec<(Str<'a>, T)>,
+    /// Their places in the order of their keys, where a walk would take longer than a search.
+    by_key: Vec<u32>,
 }
+
+/// Up to so many members a walk is cheaper than a search.
+const FEW: usize = 16;
+
+/// Reads a list, `null` as none, and passes over what stands behind `.0` elements and one more: that there is one more
+/// says that the list is too long, and nothing is kept of the rest.
+pub(crate) struct AtMost<T>(pub usize, pub PhantomData<T>);
 
 /// Why a document could not be read. Says where, and nothing of what stands there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -41,14 +42,14 @@ pub struct Error {
     pub kind: ErrorKind,
     /// Line, from 1.
     pub line: usize,
-    /// Bytes of that line up to and with the one that is wrong.
+    /// Byte of that line, from 1, at which reading ended.
     pub column: usize,
 }
 
 /// What is wrong with a document.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ErrorKind {
-    /// It is not JSON.
+    /// It is not JSON, or what is read of it is nested more than 128 levels deep.
     Syntax,
     /// It ends in the middle.
     Eof,
@@ -56,355 +57,56 @@ pub enum ErrorKind {
     Type,
 }
 
-/// What can be read from a document.
-pub trait Read<'a>: Sized {
-    /// Reads one value.
-    ///
-    /// # Errors
-    ///
-    /// Where the document is not JSON, or the value has another type.
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error>;
-}
+/// Makes a struct readable from an object: the fields named, each from the member beside it, a list with at most so many
+/// elements ([`AtMost`]) where that is said. Other members are passed over, and of a member that is there twice the last
+/// counts; `#[derive(Deserialize)]` would refuse it.
+macro_rules! read_members {
+    ($type:ident $(<$inner:ident>)? { $($key:literal => $field:ident $([at most $limit:expr])?),+ $(,)? }) => {
+        impl<'de: 'a, 'a $(, $inner: serde::Deserialize<'de> + Default)?> serde::Deserialize<'de>
+            for $type<'a $(, $inner)?>
+        {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Members<'a $(, $inner)?>(std::marker::PhantomData<$type<'a $(, $inner)?>>);
 
-/// Reads a struct from an object: the fields named, each from the member beside it; other members are passed over. Of a
-/// member that is there twice the last counts, as for the API server.
-macro_rules! read_fields {
-    ($type:ident $(<$inner:ident>)? { $($key:literal => $field:ident),+ $(,)? }) => {
-        impl<'a $(, $inner: $crate::json::Read<'a> + Default)?> $crate::json::Read<'a> for $type<'a $(, $inner)?> {
-            fn read(json: &mut $crate::json::Reader<'a>) -> Result<Self, $crate::json::Error> {
-                let mut read = Self::default();
-                json.object(|json, key| match key.as_str() {
-                    $($key => json.into(&mut read.$field),)+
-                    _ => json.skip(),
-                })?;
-                Ok(read)
+                impl<'de: 'a, 'a $(, $inner: serde::Deserialize<'de> + Default)?> serde::de::Visitor<'de>
+                    for Members<'a $(, $inner)?>
+                {
+                    type Value = $type<'a $(, $inner)?>;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        let mut read = Self::Value::default();
+                        while let Some(key) = map.next_key::<$crate::json::Str<'de>>()? {
+                            match key.as_str() {
+                                $($key => read.$field = $crate::json::read_members!(@value map $($limit)?),)+
+                                _ => {
+                                    map.next_value::<serde::de::IgnoredAny>()?;
+                                }
+                            }
+                        }
+                        Ok(read)
+                    }
+                }
+
+                deserializer.deserialize_map(Members(std::marker::PhantomData))
             }
         }
     };
+    (@value $map:ident) => { $map.next_value()? };
+    (@value $map:ident $limit:expr) => { $map.next_value_seed($crate::json::AtMost($limit, std::marker::PhantomData))? };
 }
-pub(crate) use read_fields;
+pub(crate) use read_members;
 
 /// Reads a document that holds one value and nothing else.
 ///
 /// # Errors
 ///
 /// Where it is not JSON, or the value has another type.
-pub fn read<'a, T: Read<'a>>(text: &'a str) -> Result<T, Error> {
-    // The API server ends its documents with a newline.
-    let mut json = Reader { text, at: 0, controls: has_controls(text.trim_ascii_end().as_bytes()) };
-    let value = T::read(&mut json)?;
-    match json.token() {
-        None => Ok(value),
-        Some(_) => Err(json.error(ErrorKind::Syntax)),
-    }
-}
-
-impl<'a> Reader<'a> {
-    /// Reads an object; `field` reads the value of every member, or [skips](Self::skip) it.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no object, and whatever `field` finds.
-    pub fn object(&mut self, mut field: impl FnMut(&mut Self, Str<'a>) -> Result<(), Error>) -> Result<(), Error> {
-        self.open(b'{')?;
-        if self.takes(b'}') {
-            return Ok(());
-        }
-        loop {
-            let key = self.string()?;
-            self.expect(b':')?;
-            field(self, key)?;
-            if self.takes(b'}') {
-                return Ok(());
-            }
-            self.expect(b',')?;
-        }
-    }
-
-    /// Reads a list; `element` reads every element, or [skips](Self::skip) it.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no list, and whatever `element` finds.
-    pub fn list(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
-        self.open(b'[')?;
-        if self.takes(b']') {
-            return Ok(());
-        }
-        loop {
-            element(self)?;
-            if self.takes(b']') {
-                return Ok(());
-            }
-            self.expect(b',')?;
-        }
-    }
-
-    /// Reads a value into `place`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Read::read`].
-    pub fn into<T: Read<'a>>(&mut self, place: &mut T) -> Result<(), Error> {
-        *place = T::read(self)?;
-        Ok(())
-    }
-
-    /// Passes over a value.
-    ///
-    /// # Errors
-    ///
-    /// Where there is none.
-    pub fn skip(&mut self) -> Result<(), Error> {
-        let mut open = Open::default();
-        loop {
-            match self.token() {
-                Some(b'"') => self.pass_string().map(|_| ())?,
-                Some(b'{') => {
-                    self.at += 1;
-                    if !self.takes(b'}') {
-                        open.push(true);
-                        self.pass_key()?;
-                        continue;
-                    }
-                }
-                Some(b'[') => {
-                    self.at += 1;
-                    if !self.takes(b']') {
-                        open.push(false);
-                        continue;
-                    }
-                }
-                Some(_) => self.pass_scalar()?,
-                None => return Err(self.error(ErrorKind::Eof)),
-            }
-            // Behind a value: the next of what is open, or its end.
-            while let Some(is_object) = open.last() {
-                if self.takes(b',') {
-                    if is_object {
-                        self.pass_key()?;
-                    }
-                    break;
-                }
-                self.expect(if is_object { b'}' } else { b']' })?;
-                open.pop();
-            }
-            if open.last().is_none() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Whether there is a `null` here, which is passed over then.
-    fn takes_null(&mut self) -> Result<bool, Error> {
-        let found = self.token() == Some(b'n');
-        if found {
-            self.pass_scalar()?;
-        }
-        Ok(found)
-    }
-
-    /// The error for what stands here.
-    #[cold]
-    fn error(&self, kind: ErrorKind) -> Error {
-        let before = self.text.as_bytes().get(..self.at).unwrap_or(self.text.as_bytes());
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
-        // Eof has no byte of its own.
-        let own = usize::from(self.at < self.text.len());
-        Error { kind, line, column: column + own }
-    }
-
-    /// The error for a token that is not what is wanted: of another type where it could begin a value.
-    #[cold]
-    fn unexpected(&self) -> Error {
-        match self.text.as_bytes().get(self.at) {
-            None => self.error(ErrorKind::Eof),
-            Some(b'"' | b'{' | b'[' | b't' | b'f' | b'n' | b'-' | b'0'..=b'9') => {
-                // Malformed is worse than of the wrong type.
-                let mut ahead = self.clone();
-                ahead.skip().err().unwrap_or_else(|| self.error(ErrorKind::Type))
-            }
-            Some(_) => self.error(ErrorKind::Syntax),
-        }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    /// The byte that the next token begins with.
-    #[inline]
-    fn token(&mut self) -> Option<u8> {
-        loop {
-            match self.peek() {
-                Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
-                byte => return byte,
-            }
-        }
-    }
-
-    #[inline]
-    fn takes(&mut self, wanted: u8) -> bool {
-        let found = self.token() == Some(wanted);
-        self.at += usize::from(found);
-        found
-    }
-
-    /// Takes a byte of punctuation.
-    #[inline]
-    fn expect(&mut self, wanted: u8) -> Result<(), Error> {
-        if self.takes(wanted) { Ok(()) } else { Err(self.missing()) }
-    }
-
-    /// The error where a byte of punctuation should be.
-    #[cold]
-    fn missing(&self) -> Error {
-        self.error(if self.peek().is_none() { ErrorKind::Eof } else { ErrorKind::Syntax })
-    }
-
-    /// Takes what a value of the wanted type begins with.
-    fn open(&mut self, wanted: u8) -> Result<(), Error> {
-        if self.takes(wanted) { Ok(()) } else { Err(self.unexpected()) }
-    }
-
-    fn pass_key(&mut self) -> Result<(), Error> {
-        if self.token() != Some(b'"') {
-            return self.expect(b'"');
-        }
-        self.pass_string()?;
-        self.expect(b':')
-    }
-
-    fn string(&mut self) -> Result<Str<'a>, Error> {
-        if self.token() != Some(b'"') {
-            return Err(self.unexpected());
-        }
-        let start = self.at;
-        let escaped = self.pass_string()?;
-        if !escaped {
-            let text = self.text.get(start + 1..self.at - 1).unwrap_or_default();
-            return Ok(Str(Cow::Borrowed(text)));
-        }
-        let quoted = self.text.get(start..self.at).unwrap_or_default();
-        // What is left to refuse is half a surrogate pair.
-        let text = serde_json::from_str(quoted).map_err(|_| self.error(ErrorKind::Syntax))?;
-        Ok(Str(Cow::Owned(text)))
-    }
-
-    /// Passes over a string, from its quote; whether it has escapes.
-    #[inline]
-    fn pass_string(&mut self) -> Result<bool, Error> {
-        let bytes = self.text.as_bytes();
-        self.at += 1;
-        let end = quote_or_backslash(bytes, self.at);
-        if bytes.get(end) == Some(&b'"') && !self.controls {
-            self.at = end + 1;
-            return Ok(false);
-        }
-        self.pass_unusual_string(end)
-    }
-
-    /// The same for a string with escapes, in a document with control characters, or without an end; up to `end` it has
-    /// neither quote nor backslash.
-    #[inline(never)]
-    fn pass_unusual_string(&mut self, mut end: usize) -> Result<bool, Error> {
-        let bytes = self.text.as_bytes();
-        let mut escaped = false;
-        loop {
-            if self.controls && has_controls(bytes.get(self.at..end).unwrap_or_default()) {
-                return Err(self.error(ErrorKind::Syntax));
-            }
-            self.at = end;
-            match self.peek() {
-                None => return Err(self.error(ErrorKind::Eof)),
-                Some(b'"') => {
-                    self.at += 1;
-                    return Ok(escaped);
-                }
-                Some(_) => {
-                    escaped = true;
-                    self.at += 1;
-                    self.pass_escape()?;
-                }
-            }
-            end = quote_or_backslash(bytes, self.at);
-        }
-    }
-
-    fn pass_escape(&mut self) -> Result<(), Error> {
-        match self.peek() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                self.at += 1;
-                for _ in 0..4 {
-                    match self.peek() {
-                        Some(byte) if byte.is_ascii_hexdigit() => self.at += 1,
-                        Some(_) => return Err(self.error(ErrorKind::Syntax)),
-                        None => return Err(self.error(ErrorKind::Eof)),
-                    }
-                }
-            }
-            Some(_) => return Err(self.error(ErrorKind::Syntax)),
-            None => return Err(self.error(ErrorKind::Eof)),
-        }
-        Ok(())
-    }
-
-    /// Passes over a number, `true`, `false` or `null`.
-    fn pass_scalar(&mut self) -> Result<(), Error> {
-        let word = match self.peek() {
-            Some(b't') => "true",
-            Some(b'f') => "false",
-            Some(b'n') => "null",
-            _ => return self.pass_number(),
-        };
-        for byte in word.bytes() {
-            match self.peek() {
-                Some(found) if found == byte => self.at += 1,
-                Some(_) => return Err(self.error(ErrorKind::Syntax)),
-                None => return Err(self.error(ErrorKind::Eof)),
-            }
-        }
-        Ok(())
-    }
-
-    fn pass_number(&mut self) -> Result<(), Error> {
-        self.at += usize::from(self.peek() == Some(b'-'));
-        if self.peek() == Some(b'0') {
-            self.at += 1;
-            if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-                return Err(self.error(ErrorKind::Syntax));
-            }
-        } else {
-            self.pass_digits()?;
-        }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.pass_digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            self.pass_digits()?;
-        }
-        Ok(())
-    }
-
-    /// At least one digit.
-    fn pass_digits(&mut self) -> Result<(), Error> {
-        let start = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        match self.peek() {
-            _ if self.at > start => Ok(()),
-            None => Err(self.error(ErrorKind::Eof)),
-            Some(_) => Err(self.error(ErrorKind::Syntax)),
-        }
-    }
+pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
+    Ok(serde_json::from_str(text)?)
 }
 
 /// `text` as the inside of a JSON string.
@@ -420,63 +122,6 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(quoted)
 }
 
-/// Whether there is a control character. Written so that it is looked for in many bytes at once.
-fn has_controls(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
-}
-
-/// Where, from `at`, the next quote or backslash stands. Eight bytes at a time: most strings of a review end within the
-/// first eight or sixteen, where `memchr` takes half as much again.
-#[inline]
-fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // The high bit of every byte that is zero; above the first of them a borrow may set more, and only the first is asked
-    // for.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let word = u64::from_le_bytes(*chunk);
-        let found = (zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')))) & HIGHS;
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
-}
-
-/// What is open around a value: a bit each, set for objects.
-#[derive(Default)]
-struct Open {
-    depth: usize,
-    bits: u64,
-    /// Every full sixty-four of them.
-    outer: Vec<u64>,
-}
-
-impl Open {
-    fn push(&mut self, is_object: bool) {
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.outer.push(self.bits);
-        }
-        self.bits = self.bits << 1 | u64::from(is_object);
-        self.depth += 1;
-    }
-
-    fn pop(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-        self.bits >>= 1;
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.bits = self.outer.pop().unwrap_or_default();
-        }
-    }
-
-    fn last(&self) -> Option<bool> {
-        (self.depth > 0).then_some(self.bits & 1 == 1)
-    }
-}
-
 impl Str<'_> {
     /// The text.
     #[must_use]
@@ -485,92 +130,188 @@ impl Str<'_> {
     }
 }
 
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl<'de> Visitor<'de> for Text {
+            type Value = Str<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Str<'de>, E> {
+                Ok(Str(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Str<'de>, E> {
+                Ok(Str(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
 impl<'a> Raw<'a> {
     /// The JSON text, as it stands in the document.
     #[must_use]
-    pub const fn get(self) -> &'a str {
-        self.0
+    pub fn get(self) -> &'a str {
+        self.0.get()
     }
 
     /// The string that it is; `None` where it is something else.
     #[must_use]
     pub fn text(self) -> Option<Cow<'a, str>> {
-        read::<Str<'a>>(self.0).ok().map(|text| text.0)
+        read::<Str<'a>>(self.get()).ok().map(|text| text.0)
     }
 }
 
-impl<'a> Read<'a> for Str<'a> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        json.string()
+/// The same text; the same value may be written in other ways.
+impl PartialEq for Raw<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
     }
 }
 
-impl<'a> Read<'a> for Raw<'a> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        json.token();
-        let start = json.at;
-        json.skip()?;
-        Ok(Self(json.text.get(start..json.at).unwrap_or_default()))
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(Self)
     }
 }
 
-impl<'a> Read<'a> for bool {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        let value = match json.token() {
-            Some(b't') => true,
-            Some(b'f') => false,
-            _ => return Err(json.unexpected()),
+impl<'a, T> Fields<'a, T> {
+    /// The members, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.members.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The value of the member `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&T> {
+        if self.by_key.is_empty() {
+            return self.members.iter().find(|(own, _)| own.as_str() == key).map(|(_, value)| value);
+        }
+        let key_at = |place: &u32| self.at(*place).map_or("", |(own, _)| own.as_str());
+        let found = self.by_key.binary_search_by(|place| key_at(place).cmp(key)).ok()?;
+        self.by_key.get(found).and_then(|place| self.at(*place)).map(|(_, value)| value)
+    }
+
+    fn at(&self, place: u32) -> Option<&(Str<'a>, T)> {
+        self.members.get(usize::try_from(place).ok()?)
+    }
+
+    /// Of members with one key the last.
+    fn new(mut members: Vec<(Str<'a>, T)>) -> Self {
+        if members.len() <= FEW {
+            let mut place = 0;
+            while let Some((key, _)) = members.get(place) {
+                if members.iter().skip(place + 1).any(|(other, _)| other == key) {
+                    members.remove(place);
+                } else {
+                    place += 1;
+                }
+            }
+            return Self { members, by_key: Vec::new() };
+        }
+        let keys = by_key(&members);
+        let places: Vec<u32> = keys.iter().map(|(_, place)| *place).collect();
+        let mut superseded = vec![false; members.len()];
+        for pair in keys.windows(2) {
+            if let [(key, place), (next, _)] = pair
+                && key == next
+                && let Some(superseded) = usize::try_from(*place).ok().and_then(|place| superseded.get_mut(place))
+            {
+                *superseded = true;
+            }
+        }
+        if !superseded.contains(&true) {
+            return Self { members, by_key: places };
+        }
+        let mut superseded = superseded.into_iter();
+        members.retain(|_| superseded.next() != Some(true));
+        let places = by_key(&members).into_iter().map(|(_, place)| place).collect();
+        Self { members, by_key: places }
+    }
+}
+
+/// Keys with their places, in the order of the keys.
+fn by_key<'m, T>(members: &'m [(Str<'_>, T)]) -> Vec<(&'m str, u32)> {
+    let mut keys: Vec<(&str, u32)> = members.iter().map(|(key, _)| key.as_str()).zip(0..).collect();
+    keys.sort_unstable();
+    keys
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Fields<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Vec<(Str<'de>, T)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData)).map(Self::new)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for AtMost<T> {
+    type Value = Option<Vec<T>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<T> {
+    type Value = Option<Vec<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while list.len() <= self.0 {
+            match seq.next_element()? {
+                Some(element) => list.push(element),
+                None => return Ok(Some(list)),
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Some(list))
+    }
+}
+
+/// Errors of serde_json quote what they found; only the place is kept.
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        let kind = match error.classify() {
+            Category::Eof => ErrorKind::Eof,
+            Category::Data => ErrorKind::Type,
+            Category::Syntax | Category::Io => ErrorKind::Syntax,
         };
-        json.pass_scalar()?;
-        Ok(value)
-    }
-}
-
-impl<'a> Read<'a> for i64 {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        let Some(b'-' | b'0'..=b'9') = json.token() else { return Err(json.unexpected()) };
-        let mut end = json.clone();
-        end.pass_number()?;
-        let text = json.text.get(json.at..end.at).unwrap_or_default();
-        let number = text.parse().map_err(|_| json.error(ErrorKind::Type))?;
-        *json = end;
-        Ok(number)
-    }
-}
-
-/// `null` is nothing: Go writes it for empty lists and maps.
-impl<'a, T: Read<'a>> Read<'a> for Option<T> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        if json.takes_null()? { Ok(None) } else { T::read(json).map(Some) }
-    }
-}
-
-impl<'a, T: Read<'a>> Read<'a> for Vec<T> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        let mut list = Self::new();
-        json.list(|json| {
-            list.push(T::read(json)?);
-            Ok(())
-        })?;
-        Ok(list)
-    }
-}
-
-impl<'a, T: Read<'a>> Read<'a> for Fields<'a, T> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        let mut fields = Vec::new();
-        json.object(|json, key| {
-            fields.push((key, T::read(json)?));
-            Ok(())
-        })?;
-        Ok(Self(fields))
-    }
-}
-
-/// Passes over a value.
-impl<'a> Read<'a> for () {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        json.skip()
+        Self { kind, line: error.line(), column: error.column() }
     }
 }
 

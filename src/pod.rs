@@ -4,10 +4,12 @@
 //! is read when a decision asks for it. Unknown fields are skipped, `null` counts as absent (Go writes it for empty
 //! lists), and no field of the pod is ever written back from here.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::{
-    json::{Error, Fields, Raw, Read, Reader, Str, read_fields},
+    json::{Fields, Raw, Str, read_members},
     labels::Labels,
 };
 
@@ -151,15 +153,14 @@ impl<'a> PodView<'a> {
         self.metadata
             .iter()
             .filter_map(|metadata| metadata.labels.as_ref())
-            .flat_map(|labels| &labels.0)
-            .map(|(key, value)| (key.as_str(), value.as_ref().map_or("", Str::as_str)))
+            .flat_map(Fields::iter)
+            .map(|(key, value)| (key, value.as_ref().map_or("", Str::as_str)))
     }
 
     /// The raw value of an annotation.
     #[must_use]
     pub fn raw_annotation(&self, key: &str) -> Option<Raw<'a>> {
-        let annotations = &self.metadata.as_ref()?.annotations.as_ref()?.0;
-        annotations.iter().find(|(name, _)| name.as_str() == key).map(|(_, value)| *value)
+        self.metadata.as_ref()?.annotations.as_ref()?.get(key).copied()
     }
 
     /// The value of an annotation.
@@ -214,7 +215,8 @@ impl<'a> PodView<'a> {
 
 impl Labels for PodView<'_> {
     fn label(&self, key: &str) -> Option<&str> {
-        self.labels().find(|(name, _)| *name == key).map(|(_, value)| value)
+        let value = self.metadata.as_ref()?.labels.as_ref()?.get(key)?;
+        Some(value.as_ref().map_or("", Str::as_str))
     }
 
     fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str)) {
@@ -222,16 +224,16 @@ impl Labels for PodView<'_> {
     }
 }
 
-read_fields!(PodView { "metadata" => metadata, "spec" => spec });
-read_fields!(Metadata {
+read_members!(PodView { "metadata" => metadata, "spec" => spec });
+read_members!(Metadata {
     "name" => name,
     "generateName" => generate_name,
     "labels" => labels,
     "annotations" => annotations,
     "ownerReferences" => owner_references,
 });
-read_fields!(Owner { "kind" => kind, "controller" => controller });
-read_fields!(Spec {
+read_members!(Owner { "kind" => kind, "controller" => controller });
+read_members!(Spec {
     "volumes" => volumes,
     "initContainers" => init_containers,
     "containers" => containers,
@@ -249,8 +251,8 @@ read_fields!(Spec {
     "resources" => resources,
     "os" => os,
 });
-read_fields!(Os { "name" => name });
-read_fields!(ContainerView {
+read_members!(Os { "name" => name });
+read_members!(ContainerView {
     "name" => name,
     "env" => env,
     "envFrom" => env_from,
@@ -258,8 +260,8 @@ read_fields!(ContainerView {
     "resources" => resources,
     "imagePullPolicy" => image_pull_policy,
 });
-read_fields!(EnvView { "name" => name, "value" => value, "valueFrom" => value_from });
-read_fields!(MountView {
+read_members!(EnvView { "name" => name, "value" => value, "valueFrom" => value_from });
+read_members!(MountView {
     "name" => name,
     "mountPath" => mount_path,
     "subPath" => sub_path,
@@ -268,20 +270,33 @@ read_fields!(MountView {
     "mountPropagation" => mount_propagation,
 });
 
-impl<'a> Read<'a> for VolumeView<'a> {
-    fn read(json: &mut Reader<'a>) -> Result<Self, Error> {
-        let mut volume = Self::default();
-        json.object(|json, key| {
-            if key.as_str() == "name" {
-                volume.name = Option::read(json)?.unwrap_or_default();
-            } else if volume.source.is_none() {
-                volume.source = Option::read(json)?.map(|source| (key, source));
-            } else {
-                json.skip()?;
+impl<'de: 'a, 'a> Deserialize<'de> for VolumeView<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = VolumeView<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
             }
-            Ok(())
-        })?;
-        Ok(volume)
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VolumeView<'de>, A::Error> {
+                let mut volume = VolumeView::default();
+                while let Some(key) = map.next_key::<Str<'de>>()? {
+                    if key.as_str() == "name" {
+                        volume.name = map.next_value::<Option<Str<'de>>>()?.unwrap_or_default();
+                    } else if volume.source.is_none() {
+                        volume.source = map.next_value::<Option<Raw<'de>>>()?.map(|source| (key, source));
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(volume)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
     }
 }
 

@@ -4,6 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use crate::{
     inject::report::Refusal,
+    json::Fields,
     labels::Labels,
     placement::preemption::Mode,
     pod::PodView,
@@ -96,7 +97,7 @@ pub fn opts_out(pod: &PodView<'_>, labels: &dyn Labels) -> bool {
 #[must_use]
 pub fn speaks(pod: &PodView<'_>) -> bool {
     let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
-    let mut keys = annotations.flat_map(|annotations| &annotations.0).map(|(key, _)| key.as_str());
+    let mut keys = annotations.flat_map(Fields::iter).map(|(key, _)| key);
     let is_ours = |key: &str| key.starts_with(PREFIX) && key != INJECTED;
     keys.any(is_ours) || pod.labels().any(|(key, _)| is_ours(key))
 }
@@ -246,7 +247,7 @@ impl<'a> Reader<'_, 'a> {
         };
         self.labels.each(&mut |key, _| check(key));
         let metadata = self.pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
-        metadata.flat_map(|annotations| &annotations.0).for_each(|(key, _)| check(key.as_str()));
+        metadata.flat_map(Fields::iter).for_each(|(key, _)| check(key));
         self.warnings.extend(warned);
     }
 }

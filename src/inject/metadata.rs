@@ -9,7 +9,7 @@ use crate::{
         marker::Marker,
         report::{Outcome, Refusal},
     },
-    json::Json,
+    json::{Fields, Json},
     labels::Labels,
     pod::PodView,
     policy::{Policy, spec::OnConflict},
@@ -169,13 +169,11 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
 fn weight(pod: &PodView<'_>) -> usize {
     let own = || {
         let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
-        annotations.flat_map(|annotations| &annotations.0).filter(|(key, _)| key.as_str() != INJECTED)
+        annotations.flat_map(Fields::iter).filter(|(key, _)| *key != INJECTED)
     };
-    let escaped: usize = own().map(|(key, value)| key.as_str().len() + value.get().len()).sum();
+    let escaped: usize = own().map(|(key, value)| key.len() + value.get().len()).sum();
     if escaped < ANNOTATIONS_LIMIT / 2 {
         return escaped;
     }
-    own()
-        .map(|(key, value)| key.as_str().len() + value.text().map_or_else(|| value.get().len(), |text| text.len()))
-        .sum()
+    own().map(|(key, value)| key.len() + value.text().map_or_else(|| value.get().len(), |text| text.len())).sum()
 }

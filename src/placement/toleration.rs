@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value};
 
 use crate::{
-    json::{self, Json, Raw, Str, read_fields},
+    json::{self, Json, Raw, Str, read_members},
     patch::Patch,
 };
 
@@ -67,7 +67,7 @@ struct Wire<'a> {
     effect: Option<Str<'a>>,
 }
 
-read_fields!(Wire { "key" => key, "operator" => operator, "value" => value, "effect" => effect });
+read_members!(Wire { "key" => key, "operator" => operator, "value" => value, "effect" => effect });
 
 /// A toleration as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
