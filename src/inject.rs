@@ -104,6 +104,9 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
         }
         return Ok(Decision { warnings, ..Decision::left_alone("no policy matches") });
     }
+    if !policies.is_empty() {
+        pod.bounded().map_err(|error| Refusal { message: error.to_string() })?;
+    }
     let controls = Controls::read(pod, &before, &policies, &mut warnings)?;
     let usernames: Vec<_> = policies.iter().map(|policy| username(policy, place, &before)).collect();
     let level = snapshot.namespace(place.namespace);

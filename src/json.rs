@@ -30,9 +30,12 @@ pub struct Fields<'a, T> {
 /// Up to so many members a walk is cheaper than a search.
 const FEW: usize = 16;
 
-/// Reads a list, `null` as none, and passes over what stands behind `.0` elements and one more: that there is one more
-/// says that the list is too long, and nothing is kept of the rest.
-pub(crate) struct AtMost<T>(pub usize, pub PhantomData<T>);
+/// Reads a list, `null` as none, up to one element more than a limit, and passes over the rest: that there is one more
+/// says that the list is too long, and nothing of what follows takes memory.
+pub(crate) struct AtMost<T> {
+    limit: usize,
+    elements: PhantomData<T>,
+}
 
 /// Why a document could not be read. Says where, and nothing of what stands there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -57,11 +60,11 @@ pub enum ErrorKind {
     Type,
 }
 
-/// Makes a struct readable from an object: the fields named, each from the member beside it, a list with at most so many
-/// elements ([`AtMost`]) where that is said. Other members are passed over, and of a member that is there twice the last
-/// counts; `#[derive(Deserialize)]` would refuse it.
+/// Makes a struct readable from an object: the fields named, each from the member beside it, by a seed where one is given.
+/// Other members are passed over, and of a member that is there twice the last counts; `#[derive(Deserialize)]` would
+/// refuse it.
 macro_rules! read_members {
-    ($type:ident $(<$inner:ident>)? { $($key:literal => $field:ident $([at most $limit:expr])?),+ $(,)? }) => {
+    ($type:ident $(<$inner:ident>)? { $($key:literal => $field:ident $(by $seed:expr)?),+ $(,)? }) => {
         impl<'de: 'a, 'a $(, $inner: serde::Deserialize<'de> + Default)?> serde::Deserialize<'de>
             for $type<'a $(, $inner)?>
         {
@@ -81,7 +84,7 @@ macro_rules! read_members {
                         let mut read = Self::Value::default();
                         while let Some(key) = map.next_key::<$crate::json::Str<'de>>()? {
                             match key.as_str() {
-                                $($key => read.$field = $crate::json::read_members!(@value map $($limit)?),)+
+                                $($key => read.$field = $crate::json::read_members!(@value map $($seed)?),)+
                                 _ => {
                                     map.next_value::<serde::de::IgnoredAny>()?;
                                 }
@@ -96,7 +99,7 @@ macro_rules! read_members {
         }
     };
     (@value $map:ident) => { $map.next_value()? };
-    (@value $map:ident $limit:expr) => { $map.next_value_seed($crate::json::AtMost($limit, std::marker::PhantomData))? };
+    (@value $map:ident $seed:expr) => { $map.next_value_seed($seed)? };
 }
 pub(crate) use read_members;
 
@@ -267,6 +270,13 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Fields<'a, T> {
     }
 }
 
+impl<T> AtMost<T> {
+    /// A list of at most `limit` elements, and the one that is too many.
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self { limit, elements: PhantomData }
+    }
+}
+
 impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for AtMost<T> {
     type Value = Option<Vec<T>>;
 
@@ -292,7 +302,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AtMost<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut list = Vec::new();
-        while list.len() <= self.0 {
+        while list.len() <= self.limit {
             match seq.next_element()? {
                 Some(element) => list.push(element),
                 None => return Ok(Some(list)),

@@ -4,13 +4,16 @@
 //! is read when a decision asks for it. Unknown fields are skipped, `null` counts as absent (Go writes it for empty
 //! lists), and no field of the pod is ever written back from here.
 
+pub mod bounds;
+
 use std::{borrow::Cow, fmt};
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::{
-    json::{Fields, Raw, Str, read_members},
+    json::{AtMost, Fields, Raw, Str, read_members},
     labels::Labels,
+    pod::bounds::{CONTAINER_ELEMENTS, CONTAINERS, ELEMENTS},
 };
 
 /// Annotation of a static pod's mirror; the API server lets nobody change such a pod.
@@ -230,13 +233,13 @@ read_members!(Metadata {
     "generateName" => generate_name,
     "labels" => labels,
     "annotations" => annotations,
-    "ownerReferences" => owner_references,
+    "ownerReferences" => owner_references by AtMost::new(ELEMENTS),
 });
 read_members!(Owner { "kind" => kind, "controller" => controller });
 read_members!(Spec {
-    "volumes" => volumes,
-    "initContainers" => init_containers,
-    "containers" => containers,
+    "volumes" => volumes by AtMost::new(ELEMENTS),
+    "initContainers" => init_containers by Containers,
+    "containers" => containers by Containers,
     "nodeName" => node_name,
     "serviceAccountName" => service_account_name,
     "serviceAccount" => service_account,
@@ -254,9 +257,9 @@ read_members!(Spec {
 read_members!(Os { "name" => name });
 read_members!(ContainerView {
     "name" => name,
-    "env" => env,
-    "envFrom" => env_from,
-    "volumeMounts" => volume_mounts,
+    "env" => env by AtMost::new(ELEMENTS),
+    "envFrom" => env_from by AtMost::new(ELEMENTS),
+    "volumeMounts" => volume_mounts by AtMost::new(ELEMENTS),
     "resources" => resources,
     "imagePullPolicy" => image_pull_policy,
 });
@@ -269,6 +272,45 @@ read_members!(MountView {
     "readOnly" => read_only,
     "mountPropagation" => mount_propagation,
 });
+
+/// Reads a list of containers until a bound is passed, on their number or on the elements of all of them.
+struct Containers;
+
+impl<'de> DeserializeSeed<'de> for Containers {
+    type Value = Option<Vec<ContainerView<'de>>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Containers {
+    type Value = Option<Vec<ContainerView<'de>>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of containers")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut containers: Vec<ContainerView<'_>> = Vec::new();
+        let mut elements = 0;
+        while containers.len() <= CONTAINERS && elements <= CONTAINER_ELEMENTS {
+            let Some(container) = seq.next_element::<ContainerView<'_>>()? else { return Ok(Some(containers)) };
+            elements += container.elements();
+            containers.push(container);
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Some(containers))
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for VolumeView<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

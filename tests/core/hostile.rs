@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use stowage::admission::Outcome;
 
 use crate::harness::{once, policies, policy, review};
 
@@ -214,5 +215,45 @@ fn nested_beyond_reason_is_an_answer_or_an_error_and_no_crash() {
         );
         let answered = stowage::admission::admit(text.as_bytes(), &policies(&everything("Keep")));
         assert!(answered.is_ok() || answered.is_err_and(|error| error.to_string().len() < 200));
+    }
+}
+
+#[test]
+fn more_than_a_bound_refuses_a_pod_that_a_policy_matches_and_names_it() {
+    let snapshot = policies(&policy("p", "  env: [{name: A, value: b}]").replace("{}", "{matchLabels: {a: b}}"));
+    let container = |list: &str, count: usize| json!({"containers": [{"name": "main"}, {"name": "other", list: many(count, |_| json!({}))}]});
+    let both = |init: usize, app: usize| json!({"initContainers": many(init, |_| json!({})), "containers": many(app, |_| json!({}))});
+    let crowd = |each: usize| json!({"containers": many(25, |n| json!({"name": format!("c{n}"), "env": many(each, |_| json!({"name": "B"}))}))});
+    for (within, beyond, said) in [
+        (both(500, 500), both(500, 501), "spec.containers: more than 1000 containers"),
+        (both(0, 1_000), both(0, 50_000), "spec.containers: more than 1000 containers"),
+        (container("env", 10_000), container("env", 10_001), "spec.containers[1].env: more than 10000 elements"),
+        (
+            container("envFrom", 9_999),
+            container("envFrom", 90_000),
+            "spec.containers[1].envFrom: more than 10000 elements",
+        ),
+        (
+            container("volumeMounts", 10_000),
+            container("volumeMounts", 10_002),
+            "spec.containers[1].volumeMounts: more than 10000 elements",
+        ),
+        (container("args", 20_000), crowd(8_001), "spec.containers: more than 200000 elements in the lists of all"),
+        (
+            json!({"volumes": many(10_000, |_| json!({})), "containers": []}),
+            json!({"volumes": many(10_001, |_| json!({})), "containers": []}),
+            "spec.volumes: more than 10000 elements",
+        ),
+    ] {
+        let matched = |spec: &Value| json!({"metadata": {"labels": {"a": "b"}}, "spec": spec});
+        let beyond = matched(&beyond);
+        let refused = once(&review(&beyond), &snapshot);
+        assert_eq!(refused.outcome, Outcome::Refused, "{said}");
+        assert_eq!(refused.response["status"]["code"], 422);
+        let message = refused.response["status"]["message"].as_str().unwrap();
+        assert!(message.contains(said), "{message}");
+        assert_ne!(once(&review(&matched(&within)), &snapshot).outcome, Outcome::Refused, "{said}");
+        let unmatched = json!({"metadata": {}, "spec": beyond["spec"]});
+        assert_eq!(once(&review(&unmatched), &snapshot).outcome, Outcome::NoMatch, "{said}");
     }
 }
