@@ -19,10 +19,7 @@ use kube_core::{
 };
 use stowage::{
     admission::admit,
-    policy::{
-        index::PolicyIndex,
-        snapshot::{Loaded, Snapshot},
-    },
+    policy::{index::PolicyIndex, loaded::Loaded, snapshot::Snapshot},
 };
 
 const JOB: &[u8] = include_bytes!("../tests/fixtures/reviews/mlrun-job.json");
@@ -73,7 +70,8 @@ fn many_policies(c: &mut Criterion) {
     }
     assert!(all.errors.is_empty(), "{:?}", all.errors.first());
     assert_eq!(all.policies.len(), 10_000);
-    let many = Snapshot { policies: PolicyIndex::new(all.policies.iter().map(Arc::clone)), ..Snapshot::default() };
+    let many =
+        Snapshot { policies: Arc::new(PolicyIndex::new(all.policies.iter().map(Arc::clone))), ..Snapshot::default() };
     let mut group = c.benchmark_group("policies");
     group.bench_function("3 of 3 match", |b| b.iter(|| admit(black_box(JOB), &three).unwrap().body.len()));
     group.bench_function("3 of 10,000 match", |b| b.iter(|| admit(black_box(JOB), &many).unwrap().body.len()));

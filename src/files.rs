@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     metrics::{Metrics, Reload},
-    policy::snapshot::{Loaded, Snapshot},
+    policy::{loaded::Loaded, snapshot::Snapshot, world::World},
 };
 
 /// Names and texts of files.
@@ -91,8 +91,15 @@ pub fn load(texts: &[(String, String)]) -> Loaded {
     loaded
 }
 
-/// Looks at the files every so often, for ever, and puts what is new and right into `snapshot`.
-pub async fn follow(mut files: PolicyFiles, every: Duration, snapshot: Arc<ArcSwap<Snapshot>>, metrics: Arc<Metrics>) {
+/// Looks at the files every so often, for ever, and publishes in `snapshot` what follows for the world from what is new
+/// and right.
+pub async fn follow(
+    mut files: PolicyFiles,
+    every: Duration,
+    mut world: World,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    metrics: Arc<Metrics>,
+) {
     let paths = files.paths.clone();
     let mut looks = Looks::new(every, PATIENCE, move || texts(&paths, Named::Regular));
     let mut said = String::new();
@@ -115,7 +122,7 @@ pub async fn follow(mut files: PolicyFiles, every: Duration, snapshot: Arc<ArcSw
                 said.clear();
                 if files.is_new(texts) {
                     let loaded = files.load().await;
-                    put_into_force(&loaded, &snapshot, &metrics);
+                    put_into_force(loaded, &mut world, &snapshot, &metrics);
                 }
             }
         }
@@ -123,8 +130,8 @@ pub async fn follow(mut files: PolicyFiles, every: Duration, snapshot: Arc<ArcSw
 }
 
 /// Puts a set of policies into force, where all of it is right.
-fn put_into_force(loaded: &Loaded, snapshot: &ArcSwap<Snapshot>, metrics: &Metrics) {
-    metrics.policies_refused.set(count(loaded.errors.len()));
+fn put_into_force(loaded: Loaded, world: &mut World, snapshot: &ArcSwap<Snapshot>, metrics: &Metrics) {
+    metrics.policies_refused.set(count(loaded.refused));
     if !loaded.errors.is_empty() {
         metrics.policy_reloads.count(Reload::Refused);
         for error in &loaded.errors {
@@ -139,14 +146,15 @@ fn put_into_force(loaded: &Loaded, snapshot: &ArcSwap<Snapshot>, metrics: &Metri
         warn!(errors = loaded.errors.len(), "policy files are wrong; the last good set stays in force");
         return;
     }
-    let untouched = snapshot.load().untouched.clone();
-    snapshot.store(Arc::new(Snapshot { untouched, ..loaded.snapshot() }));
-    metrics.policies_loaded.set(count(loaded.policies.len()));
+    let (next, _) = world.apply(loaded.into());
+    snapshot.store(Arc::new(next));
+    let policies = world.policies_in_force();
+    metrics.policies_loaded.set(count(policies));
     metrics.policy_reloads.count(Reload::Accepted);
-    if loaded.policies.is_empty() {
+    if policies == 0 {
         warn!("no policy is left in the files; pods pass as they are");
     } else {
-        info!(policies = loaded.policies.len(), "policies reloaded");
+        info!(policies, "policies reloaded");
     }
 }
 

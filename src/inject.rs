@@ -98,6 +98,13 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
         return Ok(Decision::left_alone("the pod has no spec"));
     }
     let mut warnings = Vec::new();
+    if snapshot.is_unanswered(place.namespace) {
+        // The name alone is known: no policy that selects by another label, and no level of pod security.
+        let namespace = place.namespace;
+        warnings.push(format!(
+            "stowage: the labels of namespace {namespace} could not be read in time and count as absent"
+        ));
+    }
     if policies.is_empty() && before.label(controls::INJECT) != Some("true") {
         if controls::speaks(pod) {
             Controls::read(pod, &before, &policies, &mut warnings)?;

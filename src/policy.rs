@@ -7,12 +7,16 @@ pub mod compile;
 pub mod crd;
 pub mod document;
 pub mod index;
+pub mod loaded;
 pub mod modifier;
 pub mod near_miss;
+pub mod roster;
 pub mod schema;
 pub mod snapshot;
 pub mod spec;
+pub mod status;
 pub mod template;
+pub mod world;
 
 use std::{cmp::Ordering, fmt, sync::Arc};
 

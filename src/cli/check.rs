@@ -33,6 +33,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     if loaded.errors.is_empty() { Ok(()) } else { Err(Failure::Said) }
 }
 
-fn place(located: &crate::policy::snapshot::Located) -> String {
+fn place(located: &crate::policy::loaded::Located) -> String {
     format!("{}:{}", located.file, located.line)
 }

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::{Failure, print};
-use crate::policy::crd::definitions;
+use crate::policy::crd::Definitions;
 
 pub(super) fn run() -> Result<(), Failure> {
     print(manifest().context("writing the CustomResourceDefinitions")?.as_bytes())
@@ -12,7 +12,7 @@ pub(super) fn run() -> Result<(), Failure> {
 /// Both definitions, as YAML.
 fn manifest() -> Result<String, serde_saphyr::SerializeError> {
     let mut text = String::new();
-    let definitions = definitions();
+    let definitions = Definitions::generate();
     for definition in [&definitions.cluster, &definitions.namespaced] {
         text.push_str("---\n");
         text.push_str(&serde_saphyr::to_string(definition)?);

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     cli::{Failure, say},
     files::{load, read},
-    policy::snapshot::Loaded,
+    policy::loaded::Loaded,
 };
 
 /// Loads policies, and fails where one is wrong, having said why.

@@ -15,11 +15,7 @@ use crate::{
     inject::{Decision, decide, report::Refusal},
     json,
     pod::PodView,
-    policy::{
-        document,
-        near_miss::near_misses,
-        snapshot::{Snapshot, namespace_labels},
-    },
+    policy::{document, loaded::namespace_labels, near_miss::near_misses, snapshot::Snapshot},
 };
 
 /// Shows what the webhook would do, offline.
@@ -69,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     for object in objects.iter().filter(|object| is_namespace(object)) {
         if let Some((name, labels)) = namespace_labels(object) {
-            snapshot.namespaces.insert(name, labels);
+            Arc::make_mut(&mut snapshot.namespaces).insert(name, labels);
         }
     }
     let labels: BTreeMap<String, String> = args.namespace_labels.iter().cloned().collect();
@@ -77,7 +73,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     for object in objects {
         if !labels.is_empty() {
             let namespace = namespace(&object, &args.namespace).to_owned();
-            snapshot.namespaces.insert(namespace, labels.clone());
+            Arc::make_mut(&mut snapshot.namespaces).insert(namespace, labels.clone());
         }
         printer.object(object, &args.namespace, &snapshot)?;
     }
@@ -174,7 +170,7 @@ impl Printer {
         }
         if self.output == Output::Explain {
             let labels = snapshot.namespace(namespace);
-            let policies = snapshot.policies.policies().iter().map(Arc::as_ref);
+            let policies = snapshot.policies.policies().into_iter().map(Arc::as_ref);
             let mut misses = near_misses(policies, namespace, &labels, &pod);
             // Beside policies that act, those further off are of no interest.
             let acts = decision.as_ref().is_ok_and(|decision| !decision.policies.is_empty());

@@ -18,7 +18,7 @@ use crate::{
     cli::{Failure, now, print, serve::decider::Decider},
     files::{self, PolicyFiles, follow::PATIENCE},
     metrics::Metrics,
-    policy::snapshot::{Loaded, Snapshot},
+    policy::{loaded::Loaded, snapshot::Snapshot, world::World},
     server::{
         self, Limits,
         admin::{self, Admin},
@@ -218,9 +218,11 @@ async fn policies(args: &Args, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> any
     }
     metrics.policies_loaded.set(i64::try_from(loaded.policies.len()).unwrap_or(i64::MAX));
     info!(policies = loaded.policies.len(), "policies loaded");
-    let untouched = args.own_namespace.iter().cloned().collect();
-    let snapshot = Arc::new(ArcSwap::from_pointee(Snapshot { untouched, ..loaded.snapshot() }));
-    let follow = files::follow(policy_files, args.reload_interval, Arc::clone(&snapshot), Arc::clone(metrics));
+    let mut world = World::new(args.own_namespace.clone());
+    let (first, _) = world.apply(loaded.into());
+    let snapshot = Arc::new(ArcSwap::from_pointee(first));
+    let published = Arc::clone(&snapshot);
+    let follow = files::follow(policy_files, args.reload_interval, world, published, Arc::clone(metrics));
     tasks.spawn("policy files", follow);
     Ok(snapshot)
 }

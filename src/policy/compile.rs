@@ -14,7 +14,7 @@ use crate::{
     placement::{Affinity, Toleration, preemption::Preemption, rules},
     policy::{
         ContainerNames, Containers, Policy, PolicyId, Scope,
-        crd::{API_VERSION, CLUSTER_KIND, NAMESPACED_KIND, definitions},
+        crd::{API_VERSION, CLUSTER_KIND, Definitions, NAMESPACED_KIND},
         modifier::{EnvUnit, Fragment},
         schema::{self},
         spec::{ContainersSpec, PolicySpec, V3ioSpec},
@@ -42,15 +42,65 @@ const BLOCKS: [&str; 16] = [
     "onExceeded",
 ];
 
-/// A policy out of a decoded document.
-///
-/// # Errors
-///
-/// Everything that is wrong with it.
-pub fn compile(document: &Value) -> Result<Policy, Vec<FieldError>> {
+/// Turns documents into policies. It owns the schemas that they are held against, a few hundred kilobytes: whoever
+/// compiles often keeps it, everybody else drops it.
+#[derive(Debug)]
+pub struct Compiler {
+    cluster: Value,
+    namespaced: Value,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Compiler {
+    /// A compiler with the schemas of both kinds, generated from the Rust types.
+    #[must_use]
+    pub fn new() -> Self {
+        let definitions = Definitions::generate();
+        let schema = |kind| {
+            let mut schema = definitions.spec_schema(kind).cloned().unwrap_or_default();
+            strip_descriptions(&mut schema);
+            schema
+        };
+        Self { cluster: schema(CLUSTER_KIND), namespaced: schema(NAMESPACED_KIND) }
+    }
+
+    /// A policy out of a decoded document.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn compile(&self, document: &Value) -> Result<Policy, Vec<FieldError>> {
+        let schema = match document.get("kind").and_then(Value::as_str).unwrap_or_default() {
+            CLUSTER_KIND => Some(&self.cluster),
+            NAMESPACED_KIND => Some(&self.namespaced),
+            _ => None,
+        };
+        compile(document, schema)
+    }
+}
+
+/// Documentation takes two thirds of a schema's room, and nothing here reads it.
+fn strip_descriptions(schema: &mut Value) {
+    let Value::Object(object) = schema else { return };
+    object.remove("description");
+    for name in ["items", "additionalProperties"] {
+        if let Some(inner) = object.get_mut(name) {
+            strip_descriptions(inner);
+        }
+    }
+    if let Some(Value::Object(properties)) = object.get_mut("properties") {
+        properties.values_mut().for_each(strip_descriptions);
+    }
+}
+
+fn compile(document: &Value, schema: Option<&Value>) -> Result<Policy, Vec<FieldError>> {
     let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let definitions = definitions();
-    let Some(schema) = definitions.spec_schema(kind) else {
+    let Some(schema) = schema else {
         let allowed = format!("{kind:?} is not a policy; use {CLUSTER_KIND} or {NAMESPACED_KIND}");
         return Err(vec![FieldError::new("kind", allowed)]);
     };

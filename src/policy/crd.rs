@@ -1,7 +1,5 @@
 //! The CustomResourceDefinitions, generated from the Rust types.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
@@ -22,8 +20,8 @@ const MOST: u64 = 64;
 /// Longest string that a CEL rule may read.
 const LONGEST: u64 = 4096;
 
-/// Both CustomResourceDefinitions.
-#[derive(Debug)]
+/// Both CustomResourceDefinitions; together they are a megabyte.
+#[derive(Clone, Debug)]
 pub struct Definitions {
     /// Of the cluster kind.
     pub cluster: Value,
@@ -31,21 +29,10 @@ pub struct Definitions {
     pub namespaced: Value,
 }
 
-/// Both CustomResourceDefinitions, made once and shared for as long as somebody holds them: they are a megabyte, which a
-/// server needs only while it reads policies.
-#[must_use]
-pub fn definitions() -> Arc<Definitions> {
-    static SHARED: Mutex<Weak<Definitions>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.upgrade().unwrap_or_else(|| {
-        let made = Arc::new(Definitions::generate());
-        *shared = Arc::downgrade(&made);
-        made
-    })
-}
-
 impl Definitions {
-    fn generate() -> Self {
+    /// Makes both from the Rust types.
+    #[must_use]
+    pub fn generate() -> Self {
         let mut cluster = json!(ClusterInjectionPolicy::crd());
         if let Some(schema) = cluster.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
             tighten(schema);
@@ -173,7 +160,7 @@ mod tests {
     #[test]
     fn only_the_cluster_kind_selects_namespaces() {
         let pointer = "/properties/match/properties/namespaceSelector";
-        let definitions = definitions();
+        let definitions = Definitions::generate();
         assert!(definitions.spec_schema(CLUSTER_KIND).unwrap().pointer(pointer).is_some());
         assert!(definitions.spec_schema(NAMESPACED_KIND).unwrap().pointer(pointer).is_none());
         assert!(definitions.spec_schema("Pod").is_none());
@@ -198,6 +185,6 @@ mod tests {
                 }
             }
         }
-        walk(definitions().spec_schema(CLUSTER_KIND).unwrap(), "spec");
+        walk(Definitions::generate().spec_schema(CLUSTER_KIND).unwrap(), "spec");
     }
 }

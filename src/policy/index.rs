@@ -3,54 +3,58 @@
 //! Every policy is filed under its rarest requirement: a label with one of its values, or a label that must be there.
 //! A pod's labels are then looked up, and only what is found is held against its whole selector. Equal to a linear scan,
 //! which a property test shows.
+//!
+//! An index is shared by the snapshots that hold it and changed by copying what a change touches: the map of one label
+//! key, of one scope. What requires the label of another key, or another namespace, stays shared.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     labels::{Condition, Labels, Selector},
     policy::{Policy, Scope},
 };
 
-/// Policies in the order in which they act, findable by what they match.
+/// Policies, findable by what they match.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyIndex {
-    policies: Vec<Arc<Policy>>,
-    by_namespace: HashMap<String, Buckets>,
-    cluster: Buckets,
+    by_namespace: HashMap<Arc<str>, Arc<Filing>>,
+    cluster: Arc<Filing>,
 }
 
-/// Policies filed under a requirement of theirs; numbers are places in the order.
+/// The policies of one scope, filed under a requirement of theirs.
 #[derive(Clone, Debug, Default)]
-struct Buckets {
-    pod: Requirements,
-    namespace: Requirements,
-    always: Vec<u32>,
+struct Filing {
+    pod: HashMap<Arc<str>, Arc<Shelf>>,
+    namespace: HashMap<Arc<str>, Arc<Shelf>>,
+    always: Vec<Arc<Policy>>,
+    count: usize,
 }
 
-/// By label key.
+/// What is filed under one label key.
 #[derive(Clone, Debug, Default)]
-struct Requirements(HashMap<String, Filed>);
+struct Shelf {
+    present: Slot,
+    by_value: HashMap<Arc<str>, Slot>,
+}
 
-/// What is filed under one label.
+/// What is filed under one requirement.
 #[derive(Clone, Debug, Default)]
-struct Filed {
-    /// Where it must be there.
-    present: Vec<u32>,
-    /// By the value that it must have.
-    equal: HashMap<String, Vec<u32>>,
+struct Slot {
+    /// How many policies have the requirement, filed here or elsewhere: how rare it is.
+    candidates: usize,
+    filed: Vec<Arc<Policy>>,
 }
 
 /// A requirement that a policy can be filed under.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-enum Key<'p> {
-    Equal(On, &'p str, &'p str),
-    Present(On, &'p str),
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Place<'p> {
+    on: On,
+    key: &'p str,
+    /// The value that the label must have; `None`: any.
+    value: Option<&'p str>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum On {
     Pod,
     Namespace,
@@ -60,45 +64,84 @@ impl PolicyIndex {
     /// An index of `policies`, whatever order they come in.
     #[must_use]
     pub fn new(policies: impl IntoIterator<Item = Arc<Policy>>) -> Self {
-        let mut policies: Vec<Arc<Policy>> = policies.into_iter().collect();
-        policies.sort_by(|a, b| a.order(b));
-        let rarity = rarity(&policies);
+        let policies: Vec<Arc<Policy>> = policies.into_iter().collect();
         let mut index = Self::default();
-        for (place, policy) in (0..).zip(&policies) {
-            let buckets = match &policy.id.scope {
-                Scope::Cluster => &mut index.cluster,
-                Scope::Namespace(namespace) => index.by_namespace.entry(namespace.clone()).or_default(),
-            };
-            match rarest(policy, &rarity) {
-                Some(keys) => keys.into_iter().for_each(|key| buckets.file(key, place)),
-                None => buckets.always.push(place),
-            }
+        // All are counted before the first is filed, so that rare is rare among all of them.
+        for policy in &policies {
+            index.filing(&policy.id.scope).count(policy);
         }
-        index.policies = policies;
+        for policy in policies {
+            index.filing(&policy.id.scope).file(policy);
+        }
         index
+    }
+
+    /// Adds a policy.
+    pub fn insert(&mut self, policy: Arc<Policy>) {
+        let filing = self.filing(&policy.id.scope);
+        filing.count(&policy);
+        filing.file(policy);
+    }
+
+    /// Takes out a policy that [`insert`](Self::insert) or [`new`](Self::new) was given: the very same one.
+    pub fn remove(&mut self, policy: &Arc<Policy>) {
+        let filing = self.filing(&policy.id.scope);
+        filing.take_out(policy);
+        if let Scope::Namespace(namespace) = &policy.id.scope
+            && filing.count == 0
+        {
+            self.by_namespace.remove(namespace.as_str());
+        }
+    }
+
+    /// How many policies there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cluster.count + self.by_namespace.values().map(|filing| filing.count).sum::<usize>()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The policies that match a pod of `namespace`, in the order in which they act.
     #[must_use]
     pub fn matching(&self, namespace: &str, namespace_labels: &dyn Labels, pod: &dyn Labels) -> Vec<&Arc<Policy>> {
-        let mut places = Vec::new();
-        if let Some(buckets) = self.by_namespace.get(namespace) {
-            buckets.collect(namespace_labels, pod, &mut places);
+        let mut found = Vec::new();
+        if let Some(filing) = self.by_namespace.get(namespace) {
+            filing.collect(namespace_labels, pod, &mut found);
         }
-        self.cluster.collect(namespace_labels, pod, &mut places);
-        places.sort_unstable();
-        places.dedup();
-        places
-            .into_iter()
-            .filter_map(|place| self.policies.get(usize::try_from(place).ok()?))
-            .filter(|policy| matches(policy, namespace, namespace_labels, pod))
-            .collect()
+        self.cluster.collect(namespace_labels, pod, &mut found);
+        found.retain(|policy| matches(policy, namespace, namespace_labels, pod));
+        found.sort_by(|a, b| a.order(b));
+        // A label that stands twice in a pod finds its policies twice.
+        found.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        found
     }
 
     /// All policies, in the order in which they act.
     #[must_use]
-    pub fn policies(&self) -> &[Arc<Policy>] {
-        &self.policies
+    pub fn policies(&self) -> Vec<&Arc<Policy>> {
+        let mut all = Vec::with_capacity(self.len());
+        for filing in self.by_namespace.values().chain([&self.cluster]) {
+            all.extend(&filing.always);
+            for shelf in filing.pod.values().chain(filing.namespace.values()) {
+                all.extend(&shelf.present.filed);
+                all.extend(shelf.by_value.values().flat_map(|slot| &slot.filed));
+            }
+        }
+        all.sort_by(|a, b| a.order(b));
+        all.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        all
+    }
+
+    fn filing(&mut self, scope: &Scope) -> &mut Filing {
+        Arc::make_mut(match scope {
+            Scope::Cluster => &mut self.cluster,
+            Scope::Namespace(namespace) => self.by_namespace.entry(namespace.as_str().into()).or_default(),
+        })
     }
 }
 
@@ -112,88 +155,129 @@ pub fn matches(policy: &Policy, namespace: &str, namespace_labels: &dyn Labels, 
     here && policy.pods.matches(pod)
 }
 
-impl Buckets {
-    fn file(&mut self, key: Key<'_>, place: u32) {
-        let of = |on| match on {
-            On::Pod => 0,
-            On::Namespace => 1,
+impl Filing {
+    fn count(&mut self, policy: &Policy) {
+        self.count += 1;
+        for place in places(policy).into_iter().flatten() {
+            self.slot(place).candidates += 1;
+        }
+    }
+
+    fn file(&mut self, policy: Arc<Policy>) {
+        match self.rarest(&policy) {
+            None => self.always.push(policy),
+            Some(places) => {
+                for place in places {
+                    self.slot(place).filed.push(Arc::clone(&policy));
+                }
+            }
+        }
+    }
+
+    fn take_out(&mut self, policy: &Arc<Policy>) {
+        self.count = self.count.saturating_sub(1);
+        self.always.retain(|other| !Arc::ptr_eq(other, policy));
+        // Where it was filed followed from what was rare then, so all of its places are looked at.
+        for place in places(policy).into_iter().flatten() {
+            let slot = self.slot(place);
+            slot.candidates = slot.candidates.saturating_sub(1);
+            slot.filed.retain(|other| !Arc::ptr_eq(other, policy));
+            if slot.candidates == 0 {
+                self.clear(place);
+            }
+        }
+    }
+
+    /// The requirement that the fewest policies have, as the places to file under; `None` where nothing of the policy can
+    /// be looked up.
+    fn rarest<'p>(&self, policy: &'p Policy) -> Option<Vec<Place<'p>>> {
+        let crowd = |places: &Vec<Place<'p>>| places.iter().map(|place| self.candidates(*place)).sum::<usize>();
+        places(policy).into_iter().min_by_key(crowd)
+    }
+
+    fn candidates(&self, place: Place<'_>) -> usize {
+        let shelves = match place.on {
+            On::Pod => &self.pod,
+            On::Namespace => &self.namespace,
         };
-        let mut requirements = [&mut self.pod, &mut self.namespace];
-        match key {
-            Key::Equal(on, key, value) => {
-                if let Some(requirements) = requirements.get_mut(of(on)) {
-                    let filed = requirements.0.entry(key.to_owned()).or_default();
-                    filed.equal.entry(value.to_owned()).or_default().push(place);
-                }
-            }
-            Key::Present(on, key) => {
-                if let Some(requirements) = requirements.get_mut(of(on)) {
-                    requirements.0.entry(key.to_owned()).or_default().present.push(place);
-                }
-            }
-        }
-    }
-
-    fn collect(&self, namespace: &dyn Labels, pod: &dyn Labels, places: &mut Vec<u32>) {
-        places.extend(&self.always);
-        self.pod.collect(pod, places);
-        self.namespace.collect(namespace, places);
-    }
-}
-
-impl Requirements {
-    fn collect(&self, labels: &dyn Labels, places: &mut Vec<u32>) {
-        if self.0.is_empty() {
-            return;
-        }
-        labels.each(&mut |key, value| {
-            let Some(filed) = self.0.get(key) else { return };
-            places.extend(&filed.present);
-            if let Some(found) = filed.equal.get(value) {
-                places.extend(found);
-            }
+        let slot = shelves.get(place.key).and_then(|shelf| match place.value {
+            None => Some(&shelf.present),
+            Some(value) => shelf.by_value.get(value),
         });
+        slot.map_or(0, |slot| slot.candidates)
+    }
+
+    fn slot(&mut self, place: Place<'_>) -> &mut Slot {
+        let shelves = self.shelves(place.on);
+        let shelf = Arc::make_mut(shelves.entry(place.key.into()).or_default());
+        match place.value {
+            None => &mut shelf.present,
+            Some(value) => shelf.by_value.entry(value.into()).or_default(),
+        }
+    }
+
+    /// Forgets a place that no policy has any more, or years of edits would leave their labels here.
+    fn clear(&mut self, place: Place<'_>) {
+        let shelves = self.shelves(place.on);
+        let Some(shelf) = shelves.get_mut(place.key).map(Arc::make_mut) else { return };
+        if let Some(value) = place.value {
+            shelf.by_value.remove(value);
+        }
+        if shelf.by_value.is_empty() && shelf.present.candidates == 0 {
+            shelves.remove(place.key);
+        }
+    }
+
+    const fn shelves(&mut self, on: On) -> &mut HashMap<Arc<str>, Arc<Shelf>> {
+        match on {
+            On::Pod => &mut self.pod,
+            On::Namespace => &mut self.namespace,
+        }
+    }
+
+    fn collect<'i>(&'i self, namespace: &dyn Labels, pod: &dyn Labels, found: &mut Vec<&'i Arc<Policy>>) {
+        found.extend(&self.always);
+        collect(&self.pod, pod, found);
+        collect(&self.namespace, namespace, found);
     }
 }
 
-fn keys(policy: &Policy) -> Vec<Vec<Key<'_>>> {
-    let mut keys = selector_keys(&policy.pods, On::Pod);
+fn collect<'i>(shelves: &'i HashMap<Arc<str>, Arc<Shelf>>, labels: &dyn Labels, found: &mut Vec<&'i Arc<Policy>>) {
+    if shelves.is_empty() {
+        return;
+    }
+    labels.each(&mut |key, value| {
+        let Some(shelf) = shelves.get(key) else { return };
+        found.extend(&shelf.present.filed);
+        if let Some(slot) = shelf.by_value.get(value) {
+            found.extend(&slot.filed);
+        }
+    });
+}
+
+/// For every requirement that can be looked up, the places under which its policy would be filed.
+fn places(policy: &Policy) -> Vec<Vec<Place<'_>>> {
+    let mut places = selector_places(&policy.pods, On::Pod);
     if let Some(selector) = &policy.namespaces {
-        keys.extend(selector_keys(selector, On::Namespace));
+        places.extend(selector_places(selector, On::Namespace));
     }
-    keys
+    places
 }
 
-/// For every requirement that can be looked up, the keys under which its policy would be filed.
-fn selector_keys(selector: &Selector, on: On) -> Vec<Vec<Key<'_>>> {
+fn selector_places(selector: &Selector, on: On) -> Vec<Vec<Place<'_>>> {
     selector
         .requirements()
         .iter()
-        .filter_map(|requirement| match &requirement.condition {
-            Condition::In(values) => Some(in_keys(on, &requirement.key, values)),
-            Condition::Exists => Some(vec![Key::Present(on, &requirement.key)]),
-            // Absence cannot be looked up.
-            Condition::NotIn(_) | Condition::DoesNotExist => None,
+        .filter_map(|requirement| {
+            let key = requirement.key.as_str();
+            match &requirement.condition {
+                Condition::In(values) => {
+                    Some(values.iter().map(|value| Place { on, key, value: Some(value) }).collect::<Vec<_>>())
+                }
+                Condition::Exists => Some(vec![Place { on, key, value: None }]),
+                // Absence cannot be looked up.
+                Condition::NotIn(_) | Condition::DoesNotExist => None,
+            }
         })
         .collect()
-}
-
-fn in_keys<'p>(on: On, key: &'p str, values: &'p BTreeSet<String>) -> Vec<Key<'p>> {
-    values.iter().map(|value| Key::Equal(on, key, value)).collect()
-}
-
-/// How many policies could be filed under each key.
-fn rarity(policies: &[Arc<Policy>]) -> HashMap<Key<'_>, usize> {
-    let mut rarity = HashMap::new();
-    for policy in policies {
-        for key in keys(policy).into_iter().flatten() {
-            *rarity.entry(key).or_insert(0) += 1;
-        }
-    }
-    rarity
-}
-
-fn rarest<'p>(policy: &'p Policy, rarity: &HashMap<Key<'_>, usize>) -> Option<Vec<Key<'p>>> {
-    let crowd = |keys: &Vec<Key<'p>>| keys.iter().map(|key| rarity.get(key).copied().unwrap_or(0)).sum::<usize>();
-    keys(policy).into_iter().min_by_key(crowd)
 }

@@ -1,35 +1,69 @@
-//! Policies out of texts, and what a decision needs beside the pod: one immutable snapshot.
+//! What a decision reads beside the pod: one immutable value, whose parts are shared with the snapshots before and after
+//! it.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use serde_json::Value;
-
-use crate::{
-    field_error::{FieldError, below, field, item},
-    labels::Labels,
-    policy::{
-        Policy, compile,
-        crd::{CLUSTER_KIND, Definitions, NAMESPACED_KIND, definitions},
-        document::{self, Document},
-        index::PolicyIndex,
-    },
-};
+use crate::{labels::Labels, policy::index::PolicyIndex};
 
 /// Label that the API server puts on every namespace, with its name as the value.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// Everything a decision reads beside the review: immutable, shared, replaced as a whole.
+/// Everything a decision reads beside the review. A clone shares everything.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// The policies.
-    pub policies: PolicyIndex,
-    /// Labels of the namespaces, by name.
-    pub namespaces: HashMap<String, BTreeMap<String, String>>,
+    /// The policies in force.
+    pub policies: Arc<PolicyIndex>,
+    /// Labels of the namespaces.
+    pub namespaces: Arc<Namespaces>,
+    /// Priority classes and runtime classes.
+    pub classes: Arc<Classes>,
     /// Namespaces that are never touched beside `kube-system`: Stowage's own.
-    pub untouched: Vec<String>,
+    pub untouched: Arc<[String]>,
+    /// What became of asking for the namespace of one decision; see [`with_answer`](Self::with_answer).
+    pub asked: Option<Arc<AskedNamespace>>,
+}
+
+/// Labels of namespaces, by name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Namespaces {
+    by_name: HashMap<Arc<str>, Arc<BTreeMap<String, String>>>,
+}
+
+/// The cluster's classes, as far as somebody watches them.
+#[derive(Clone, Debug, Default)]
+pub struct Classes {
+    /// Priority classes by name; `None` where nobody watches them, so that none is said to be missing.
+    pub priority: Option<HashMap<Arc<str>, PriorityClass>>,
+    /// Runtime classes by name; `None` where nobody watches them.
+    pub runtime: Option<HashMap<Arc<str>, RuntimeClass>>,
+}
+
+/// What is known of a priority class.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PriorityClass {
+    /// `value`: higher is more important.
+    pub value: i32,
+    /// `globalDefault`: the API server gives it to pods that name none.
+    pub global_default: bool,
+}
+
+/// What is known of a runtime class.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct RuntimeClass {
+    /// `scheduling.nodeSelector`: the API server adds it to the pod, and refuses a pod that says otherwise.
+    pub node_selector: BTreeMap<String, String>,
+}
+
+/// What became of asking for a namespace that no watch has brought yet.
+#[derive(Clone, Debug)]
+pub struct AskedNamespace {
+    /// Its name.
+    pub name: String,
+    /// Its labels; `None` where nothing answered in time.
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// A namespace's labels; `kubernetes.io/metadata.name` is always among them.
@@ -39,39 +73,103 @@ pub struct NamespaceLabels<'a> {
     labels: Option<&'a BTreeMap<String, String>>,
 }
 
-/// What a set of policy files came to.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// The policies that are right.
-    pub policies: Vec<Arc<Policy>>,
-    /// Labels of the namespaces that the files describe.
-    pub namespaces: HashMap<String, BTreeMap<String, String>>,
-    /// What is wrong, with file and line.
-    pub errors: Vec<Located>,
-    /// What a person should know, with file and line.
-    pub notes: Vec<Located>,
-    /// Documents that are neither a policy nor a namespace, by file.
-    pub others: Vec<Located>,
-    origins: HashMap<super::PolicyId, String>,
-    definitions: Option<Arc<Definitions>>,
-}
-
-/// A remark with its file and line.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Located {
-    /// The file, as it was named.
-    pub file: String,
-    /// Line, from 1; 0 where it is not known.
-    pub line: u64,
-    /// The remark.
-    pub error: FieldError,
-}
-
 impl Snapshot {
     /// The labels of the namespace `name`.
     #[must_use]
     pub fn namespace<'a>(&'a self, name: &'a str) -> NamespaceLabels<'a> {
-        NamespaceLabels { name, labels: self.namespaces.get(name) }
+        let asked = || self.asked.as_ref().filter(|asked| asked.name == name)?.labels.as_ref();
+        NamespaceLabels { name, labels: self.namespaces.get(name).or_else(asked) }
+    }
+
+    /// Whether the labels of the namespace `name` are known. Where they are not, whoever can should ask for them before
+    /// the decision, and decide by [`with_answer`](Self::with_answer).
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.namespace(name).labels.is_some()
+    }
+
+    /// The same, with what was answered when the namespace `name` was asked for: its labels, or `None` where nothing
+    /// answered in time. It is for one decision; the watch brings the namespace for all that follow.
+    #[must_use]
+    pub fn with_answer(&self, name: &str, labels: Option<BTreeMap<String, String>>) -> Self {
+        Self { asked: Some(Arc::new(AskedNamespace { name: name.to_owned(), labels })), ..self.clone() }
+    }
+
+    /// Whether the namespace `name` was asked for and nothing answered, so that a decision knows its name alone and has to
+    /// say so.
+    #[must_use]
+    pub fn is_unanswered(&self, name: &str) -> bool {
+        !self.knows(name) && self.asked.as_ref().is_some_and(|asked| asked.name == name)
+    }
+}
+
+impl Namespaces {
+    /// The labels of the namespace `name`, where it is known.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.by_name.get(name).map(Arc::as_ref)
+    }
+
+    /// Sets the labels of a namespace.
+    pub fn insert(&mut self, name: impl Into<Arc<str>>, labels: BTreeMap<String, String>) {
+        self.by_name.insert(name.into(), Arc::new(labels));
+    }
+
+    /// Forgets a namespace.
+    pub fn remove(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The namespaces of `self`, and those of `beneath` that `self` does not know.
+    #[must_use]
+    pub(super) fn over(&self, beneath: &Self) -> Self {
+        let mut all = beneath.clone();
+        all.by_name.extend(self.by_name.iter().map(|(name, labels)| (Arc::clone(name), Arc::clone(labels))));
+        all
+    }
+}
+
+impl<N: Into<Arc<str>>> FromIterator<(N, BTreeMap<String, String>)> for Namespaces {
+    fn from_iter<I: IntoIterator<Item = (N, BTreeMap<String, String>)>>(iter: I) -> Self {
+        let mut namespaces = Self::default();
+        iter.into_iter().for_each(|(name, labels)| namespaces.insert(name, labels));
+        namespaces
+    }
+}
+
+impl Classes {
+    /// The name of the priority class that the API server gives to pods which name none: of several, the one of the least
+    /// value, as its admission plugin chooses.
+    #[must_use]
+    pub fn global_default(&self) -> Option<&str> {
+        let defaults = self.priority.iter().flatten().filter(|(_, class)| class.global_default);
+        defaults.min_by_key(|(name, class)| (class.value, *name)).map(|(name, _)| &**name)
+    }
+
+    /// Whether there is a priority class `name`; `None` where nobody watches them.
+    #[must_use]
+    pub fn has_priority(&self, name: &str) -> Option<bool> {
+        self.priority.as_ref().map(|classes| classes.contains_key(name))
+    }
+}
+
+impl NamespaceLabels<'_> {
+    /// Whether more than the name is known.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.labels.is_some()
     }
 }
 
@@ -87,102 +185,6 @@ impl Labels for NamespaceLabels<'_> {
         visit(NAMESPACE_NAME_LABEL, self.name);
         for (key, value) in self.labels.into_iter().flatten().filter(|(key, _)| *key != NAMESPACE_NAME_LABEL) {
             visit(key, value);
-        }
-    }
-}
-
-impl Loaded {
-    /// Adds the documents of one file, named `file` in what is said of it.
-    ///
-    /// Policies are compiled; Namespaces give their labels, so that selectors and pod security can be tried without a
-    /// cluster; Lists are taken apart; any other kind is only counted, since example files hold pods too.
-    pub fn add(&mut self, file: &str, text: &str) {
-        match document::parse(text) {
-            Ok(documents) => {
-                for document in documents {
-                    self.document(file, &document, &document.value, "");
-                }
-            }
-            Err(error) => {
-                let remark = FieldError::new("", error.reason);
-                self.errors.push(Located { file: file.to_owned(), line: error.line, error: remark });
-            }
-        }
-    }
-
-    /// The snapshot of what is right.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            policies: PolicyIndex::new(self.policies.iter().cloned()),
-            namespaces: self.namespaces.clone(),
-            untouched: Vec::new(),
-        }
-    }
-
-    fn document(&mut self, file: &str, document: &Document, value: &Value, at: &str) {
-        let located = |error: FieldError| {
-            let path = below(at, &error.path);
-            Located { file: file.to_owned(), line: document.line(&path), error: FieldError { path, ..error } }
-        };
-        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let group = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
-        if kind.ends_with("List") && value.get("items").is_some_and(Value::is_array) {
-            let items = value.get("items").and_then(Value::as_array);
-            for (index, value) in items.into_iter().flatten().enumerate() {
-                self.document(file, document, value, &item(&field(at, "items"), index));
-            }
-        } else if kind == "Namespace" && group == "v1" {
-            self.namespace(value);
-        } else if group.starts_with("stowage.dev/") || matches!(kind, CLUSTER_KIND | NAMESPACED_KIND) {
-            // Held for all the documents that follow.
-            self.definitions.get_or_insert_with(definitions);
-            match compile::compile(value) {
-                Ok(policy) => {
-                    self.notes.extend(policy.notes.iter().cloned().map(located));
-                    self.policy(policy, file, document.line(at), at);
-                }
-                Err(errors) => self.errors.extend(errors.into_iter().map(located)),
-            }
-        } else if kind.is_empty() || group.is_empty() {
-            let why = "apiVersion and kind are required: is this a policy?";
-            self.errors.push(located(FieldError::new("", why)));
-        } else {
-            self.others.push(located(FieldError::new("", format!("{kind} is not a policy and is passed over"))));
-        }
-    }
-
-    fn policy(&mut self, policy: Policy, file: &str, line: u64, at: &str) {
-        let place = format!("{file}:{line}");
-        if let Some(first) = self.origins.get(&policy.id) {
-            let why = format!("{:?} is given twice; first in {first}", policy.id.to_string());
-            let error = FieldError::new(below(at, "metadata.name"), why);
-            self.errors.push(Located { file: file.to_owned(), line, error });
-            return;
-        }
-        self.origins.insert(policy.id.clone(), place);
-        self.policies.push(Arc::new(policy));
-    }
-
-    fn namespace(&mut self, value: &Value) {
-        self.namespaces.extend(namespace_labels(value));
-    }
-}
-
-/// Name and labels of a `v1` Namespace.
-#[must_use]
-pub fn namespace_labels(namespace: &Value) -> Option<(String, BTreeMap<String, String>)> {
-    let name = namespace.pointer("/metadata/name").and_then(Value::as_str)?;
-    let labels = namespace.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-    let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
-    Some((name.to_owned(), labels))
-}
-
-impl std::fmt::Display for Located {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.file, self.error),
-            line => write!(f, "{}:{line}: {}", self.file, self.error),
         }
     }
 }

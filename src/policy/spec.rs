@@ -109,7 +109,7 @@ pub struct PolicySpec {
 }
 
 /// What the controller has to say of a policy.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyStatus {
     /// The generation that the conditions speak of.

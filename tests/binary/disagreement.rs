@@ -1,7 +1,7 @@
 //! Policies that disagree: the first wins, also when admission comes a second time.
 
 use serde_json::{Value, json};
-use stowage::policy::snapshot::{Loaded, Snapshot};
+use stowage::policy::{loaded::Loaded, snapshot::Snapshot};
 
 use crate::webhook::{inject, labelled};
 

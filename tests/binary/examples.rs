@@ -1,6 +1,6 @@
 //! Every example goes through check and inject, and gives its own pod what its comments say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 use stowage::{policy::snapshot::Snapshot, standalone::SAMPLE_REVIEW};
@@ -31,14 +31,15 @@ fn example_in(name: &str, snapshot: &Snapshot) -> Admission {
 /// All examples, and the namespace `name` with a label.
 fn all_with_namespace(name: &str, key: &str, value: &str) -> Snapshot {
     let mut snapshot = all();
-    snapshot.namespaces.insert(name.to_owned(), BTreeMap::from([(key.to_owned(), value.to_owned())]));
+    let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    Arc::make_mut(&mut snapshot.namespaces).insert(name, labels);
     snapshot
 }
 
 #[test]
 fn check_accepts_all_examples_with_the_notes_that_are_meant() {
     let loaded = policies(FOLDER);
-    let said = |remarks: &[stowage::policy::snapshot::Located]| -> Vec<String> {
+    let said = |remarks: &[stowage::policy::loaded::Located]| -> Vec<String> {
         remarks.iter().map(|remark| format!("{}: {}", file_name(&remark.file), remark.error)).collect()
     };
     assert_eq!(said(&loaded.errors), Vec::<String>::new());

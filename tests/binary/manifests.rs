@@ -88,7 +88,7 @@ fn holds_what_all_hold(name: &str, objects: &[Value]) {
 fn the_definitions_that_are_installed_are_those_of_the_types() {
     let Some(objects) = render("cluster-wide", &[]) else { return };
     let found = of(&objects, "CustomResourceDefinition");
-    let types = stowage::policy::crd::definitions();
+    let types = stowage::policy::crd::Definitions::generate();
     for wanted in [&types.cluster, &types.namespaced] {
         let mut installed = found
             .iter()

@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, admit},
     files::{load, read},
-    policy::{
-        document,
-        snapshot::{Loaded, Snapshot},
-    },
+    policy::{document, loaded::Loaded, snapshot::Snapshot},
 };
 
 /// What came of one pod.

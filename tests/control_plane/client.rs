@@ -67,7 +67,7 @@ impl Cluster {
     pub(crate) async fn definitions(&self) -> Vec<Value> {
         let folder = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         let mut found = Vec::new();
-        let definitions = crd::definitions();
+        let definitions = crd::Definitions::generate();
         for definition in [&definitions.cluster, &definitions.namespaced] {
             let made = self.post(&format!("{folder}?fieldValidation=Strict"), definition).await;
             // Another test may have been first.

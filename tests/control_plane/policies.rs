@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use stowage::policy::{
-    compile::compile,
+    compile::Compiler,
     crd::{API_VERSION, NAMESPACED_KIND},
     document,
 };
@@ -38,7 +38,7 @@ pub(crate) fn collection(kind: &str, namespace: &str) -> String {
 /// The compiled form. The API server sorts keys, so they are sorted here too.
 fn meaning(mut policy: Value) -> String {
     policy.sort_all_objects();
-    format!("{:?}", compile(&policy).unwrap())
+    format!("{:?}", Compiler::new().compile(&policy).unwrap())
 }
 
 #[tokio::test]

@@ -6,10 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, admit},
-    policy::{
-        crd::{Definitions, definitions},
-        snapshot::{Loaded, Snapshot},
-    },
+    policy::{compile::Compiler, loaded::Loaded, snapshot::Snapshot},
 };
 
 use crate::rfc6902;
@@ -38,12 +35,16 @@ pub(crate) fn policies(text: &str) -> Snapshot {
     loaded.snapshot()
 }
 
+/// No policies yet.
+pub(crate) fn loaded() -> Loaded {
+    // Kept: making it for every policy would take most of a property's time.
+    static COMPILER: LazyLock<Arc<Compiler>> = LazyLock::new(Arc::default);
+    Loaded::with_compiler(Arc::clone(&COMPILER))
+}
+
 /// Policies that may be wrong.
 pub(crate) fn load(text: &str) -> Loaded {
-    // Kept: making them for every policy would take most of a property's time.
-    static DEFINITIONS: LazyLock<Arc<Definitions>> = LazyLock::new(definitions);
-    LazyLock::force(&DEFINITIONS);
-    let mut loaded = Loaded::default();
+    let mut loaded = loaded();
     loaded.add("policy.yaml", text);
     loaded
 }

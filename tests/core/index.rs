@@ -9,9 +9,11 @@ use stowage::{
     policy::{
         Policy,
         index::{PolicyIndex, matches},
-        snapshot::{Loaded, Snapshot},
+        snapshot::Snapshot,
     },
 };
+
+use crate::harness::loaded;
 
 #[derive(Clone, Debug)]
 struct Pod(BTreeMap<String, String>);
@@ -59,7 +61,7 @@ fn policy() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn compile(policies: Vec<serde_json::Value>) -> Vec<Arc<Policy>> {
-    let mut loaded = Loaded::default();
+    let mut loaded = loaded();
     for (number, mut policy) in policies.into_iter().enumerate() {
         policy["metadata"]["name"] = format!("p{number}").into();
         loaded.add("f", &policy.to_string());
@@ -78,7 +80,9 @@ proptest! {
     ) {
         let mut policies = compile(policies);
         let name = format!("n{which}");
-        let snapshot = Snapshot { namespaces: [(name.clone(), namespace)].into_iter().collect(), ..Snapshot::default() };
+        let snapshot = Snapshot {
+            namespaces: Arc::new([(name.clone(), namespace)].into_iter().collect()), ..Snapshot::default()
+        };
         let namespace = snapshot.namespace(&name);
         let pod = Pod(pod);
         let mut scan: Vec<_> = policies.iter().filter(|policy| matches(policy, &name, &namespace, &pod)).cloned().collect();
@@ -101,7 +105,7 @@ fn acts_by_kind_then_priority_then_name() {
         json!({"apiVersion": "stowage.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace},
             "spec": {"priority": priority, "match": {"podSelector": {}}, "labels": {"l": "v"}}})
     };
-    let mut loaded = Loaded::default();
+    let mut loaded = loaded();
     for policy in [named("c-b", 5, None), named("c-a", 5, None), named("c-z", 9, None), named("n", -3, Some("ns"))] {
         loaded.add("f", &policy.to_string());
     }

@@ -33,3 +33,4 @@ mod resolve;
 mod rfc6902;
 mod rules;
 mod threshold;
+mod world;

@@ -1,9 +1,8 @@
 //! Policy files: all that is wrong at once, with file, line and field path.
 
 use serde_json::{Value, json};
-use stowage::policy::snapshot::Loaded;
 
-use crate::harness::{answer, env, injected, load, namespaced, pod, policies, policy};
+use crate::harness::{answer, env, injected, load, loaded, namespaced, pod, policies, policy};
 
 fn errors(text: &str) -> Vec<String> {
     load(text).errors.iter().map(ToString::to_string).collect()
@@ -269,7 +268,7 @@ fn reads_lists_json_several_documents_and_passes_over_what_is_no_policy() {
     let mut two = one.clone();
     two["metadata"]["name"] = "b".into();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": [one, two, {"apiVersion": "v1", "kind": "Pod"}]});
-    let mut loaded = Loaded::default();
+    let mut loaded = loaded();
     loaded.add("list.json", &list.to_string());
     loaded.add(
         "more.yaml",
@@ -284,7 +283,7 @@ fn reads_lists_json_several_documents_and_passes_over_what_is_no_policy() {
 
 #[test]
 fn a_name_given_twice_is_refused_with_the_first_place() {
-    let mut loaded = Loaded::default();
+    let mut loaded = loaded();
     loaded.add("one.yaml", &policy("p", "  labels: {a: b}"));
     loaded.add("two.yaml", &policy("p", "  labels: {c: d}"));
     assert_eq!(loaded.policies.len(), 1);

@@ -9,7 +9,8 @@ use stowage::{
     policy::{
         document,
         index::PolicyIndex,
-        snapshot::{Loaded, Snapshot},
+        loaded::Loaded,
+        snapshot::Snapshot,
         template::{Kind, Template},
     },
 };
@@ -272,7 +273,7 @@ proptest! {
     ) {
         let mut compiled = loaded(&policies).policies;
         let index = |policies: &[std::sync::Arc<stowage::policy::Policy>]| Snapshot {
-            policies: PolicyIndex::new(policies.iter().cloned()), ..Snapshot::default()
+            policies: std::sync::Arc::new(PolicyIndex::new(policies.iter().cloned())), ..Snapshot::default()
         };
         let first = once(&review(&pod), &index(&compiled));
         let turn = turn % compiled.len();

@@ -14,7 +14,7 @@ use stowage::{
         issue::{Authority, DAY},
     },
     metrics::{Metrics, Outcome},
-    policy::snapshot::Loaded,
+    policy::loaded::Loaded,
     server::{
         self, Answer, Decide, Limits,
         tls::{self, ServingCertificate},

@@ -1,7 +1,7 @@
 //! Every volume source of `core/v1`, by way of a policy.
 
 use serde_json::{Value, json};
-use stowage::policy::crd::{CLUSTER_KIND, definitions};
+use stowage::policy::crd::{CLUSTER_KIND, Definitions};
 
 use super::{Field, container, marker, mount, pod, policy, volume};
 
@@ -44,7 +44,7 @@ pub(crate) const SOURCES: [(&str, &str); 30] = [
 
 #[test]
 fn every_source_of_the_schema_is_tried() {
-    let definitions = definitions();
+    let definitions = Definitions::generate();
     let schema = definitions.spec_schema(CLUSTER_KIND).unwrap();
     let sources = &schema["properties"]["storage"]["items"]["properties"]["volume"]["properties"]["source"];
     let mut known: Vec<_> = sources["properties"].as_object().unwrap().keys().map(String::as_str).collect();
