@@ -35,6 +35,25 @@ pub struct Admitted {
     pub outcome: Outcome,
     /// What a log line says of it.
     pub summary: Summary,
+    /// What the pod's controller should be told; nobody in a dry run.
+    pub advice: Option<Advice>,
+}
+
+/// What whoever made the pod is told of it: a person sees the events of a Job, and seldom the answer to its controller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Advice {
+    /// `apiVersion` of the controller.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// `InjectionSkipped` or `InjectionRefused`.
+    pub reason: &'static str,
+    /// What was left out and why, or why the pod was refused; no value of a variable.
+    pub note: String,
 }
 
 /// What was decided on a review.
@@ -185,10 +204,41 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
     match decide(pod, &Place { namespace, template: false, daemon_set: false }, snapshot) {
         Ok(decision) => {
             summarize(&mut summary, &decision);
-            Ok(answer(uid, &decision, summary))
+            let advice = advice(pod, &summary, "InjectionSkipped", || skipped(&decision));
+            Ok(Admitted { advice, ..answer(uid, &decision, summary) })
         }
-        Err(refusal) => Ok(refused(uid, &refusal, summary)),
+        Err(refusal) => {
+            let advice = advice(pod, &summary, "InjectionRefused", || refusal.message.clone());
+            Ok(Admitted { advice, ..refused(uid, &refusal, summary) })
+        }
     }
+}
+
+/// What the pod's controller is told, where it has one and there is something to tell.
+fn advice(pod: &PodView<'_>, summary: &Summary, reason: &'static str, note: impl Fn() -> String) -> Option<Advice> {
+    if summary.dry_run {
+        return None;
+    }
+    let owner = pod.controllers().next()?;
+    let text = |field: &Option<Str<'_>>| field.as_ref().map(|field| field.as_str().to_owned());
+    let (api_version, kind) = (text(&owner.api_version)?, text(&owner.kind)?);
+    let (name, uid) = (text(&owner.name)?, text(&owner.uid)?);
+    let note = note();
+    (!note.is_empty()).then_some(Advice { api_version, kind, name, uid, reason, note })
+}
+
+/// What was left out of the pod that the client is warned of too.
+fn skipped(decision: &Decision<'_>) -> String {
+    let mut note = String::new();
+    for step in decision.report.steps().iter().filter(|step| step.outcome == StepOutcome::Skipped) {
+        for remark in step.remarks.iter().filter(|remark| remark.warns) {
+            if !note.is_empty() {
+                note.push_str("; ");
+            }
+            note.push_str(&format!("{step}: {}", remark.text));
+        }
+    }
+    note
 }
 
 /// A review whose object is not a pod's may hold anything; it is admitted as it is.
@@ -230,14 +280,14 @@ fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
 
 fn untouched(uid: &str, summary: Summary) -> Admitted {
     let response = Response { uid, allowed: true, ..Response::default() };
-    Admitted { body: encode(response), outcome: Outcome::Excluded, summary }
+    Admitted { body: encode(response), outcome: Outcome::Excluded, summary, advice: None }
 }
 
 fn refused(uid: &str, refusal: &Refusal, summary: Summary) -> Admitted {
     let message = format!("stowage: {}", refusal.message);
     let status = Some(Status { status: "Failure", message, reason: "Invalid", code: 422 });
     let response = Response { uid, allowed: false, status, ..Response::default() };
-    Admitted { body: encode(response), outcome: Outcome::Refused, summary }
+    Admitted { body: encode(response), outcome: Outcome::Refused, summary, advice: None }
 }
 
 fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
@@ -255,7 +305,7 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     if !decision.patch.is_empty() {
         put_patch(&mut body, decision.patch.json());
     }
-    Admitted { body, outcome, summary }
+    Admitted { body, outcome, summary, advice: None }
 }
 
 /// Puts the patch into an answer that has all but it. Base64 needs no JSON escapes, and looking for them would cost as

@@ -25,7 +25,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the admission webhook
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Shows what the webhook would do to pods and workloads, offline
     Inject(inject::Args),
     /// Judges which pods of a dump are past their state thresholds, touching nothing
@@ -58,7 +58,7 @@ enum Failure {
 #[must_use]
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Certs(args) => certs::run(&args),
         Command::Inject(args) => inject::run(&args),
         Command::Reap(args) => reap::run(&args),

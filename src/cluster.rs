@@ -6,9 +6,13 @@
 
 pub mod calls;
 pub mod certificates;
+pub mod classes;
 pub mod client;
 pub mod events;
+pub mod namespaces;
+pub mod policies;
 mod registration;
+pub mod status;
 pub mod watch;
 
 pub use self::registration::{ENTRY, REGISTRATION};

@@ -8,7 +8,6 @@ pub mod read;
 
 use std::{future::pending, panic, path::PathBuf, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -19,7 +18,7 @@ use self::{
 };
 use crate::{
     metrics::{Metrics, Reload},
-    policy::{loaded::Loaded, snapshot::Snapshot, world::World},
+    policy::loaded::Loaded,
 };
 
 /// Names and texts of files.
@@ -91,14 +90,12 @@ pub fn load(texts: &[(String, String)]) -> Loaded {
     loaded
 }
 
-/// Looks at the files every so often, for ever, and publishes in `snapshot` what follows for the world from what is new
-/// and right.
+/// Looks at the files every so often, for ever, and gives what is new: all that they hold, or how much of it is wrong.
 pub async fn follow(
     mut files: PolicyFiles,
     every: Duration,
-    mut world: World,
-    snapshot: Arc<ArcSwap<Snapshot>>,
     metrics: Arc<Metrics>,
+    mut give: impl FnMut(Result<Loaded, usize>),
 ) {
     let paths = files.paths.clone();
     let mut looks = Looks::new(every, PATIENCE, move || texts(&paths, Named::Regular));
@@ -121,43 +118,34 @@ pub async fn follow(
             Look::Read(Ok(texts)) => {
                 said.clear();
                 if files.is_new(texts) {
-                    let loaded = files.load().await;
-                    put_into_force(loaded, &mut world, &snapshot, &metrics);
+                    give(judged(files.load().await, &metrics));
                 }
             }
         }
     }
 }
 
-/// Puts a set of policies into force, where all of it is right.
-fn put_into_force(loaded: Loaded, world: &mut World, snapshot: &ArcSwap<Snapshot>, metrics: &Metrics) {
-    metrics.policies_refused.set(count(loaded.refused));
-    if !loaded.errors.is_empty() {
-        metrics.policy_reloads.count(Reload::Refused);
-        for error in &loaded.errors {
-            warn!(
-                file = error.file,
-                line = error.line,
-                field = error.error.path,
-                error = error.error.message,
-                "policy refused"
-            );
+/// A set of policies, where all of it is right; else how many errors it has.
+fn judged(loaded: Loaded, metrics: &Metrics) -> Result<Loaded, usize> {
+    if loaded.errors.is_empty() {
+        metrics.policy_reloads.count(Reload::Accepted);
+        if loaded.policies.is_empty() {
+            warn!("no policy is left in the files");
+        } else {
+            info!(policies = loaded.policies.len(), "policies reloaded");
         }
-        warn!(errors = loaded.errors.len(), "policy files are wrong; the last good set stays in force");
-        return;
+        return Ok(loaded);
     }
-    let (next, _) = world.apply(loaded.into());
-    snapshot.store(Arc::new(next));
-    let policies = world.policies_in_force();
-    metrics.policies_loaded.set(count(policies));
-    metrics.policy_reloads.count(Reload::Accepted);
-    if policies == 0 {
-        warn!("no policy is left in the files; pods pass as they are");
-    } else {
-        info!(policies, "policies reloaded");
+    metrics.policy_reloads.count(Reload::Refused);
+    for error in &loaded.errors {
+        warn!(
+            file = error.file,
+            line = error.line,
+            field = error.error.path,
+            error = error.error.message,
+            "policy refused"
+        );
     }
-}
-
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+    warn!(errors = loaded.errors.len(), "policy files are wrong; the last good set stays in force");
+    Err(loaded.errors.len())
 }

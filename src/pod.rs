@@ -46,8 +46,14 @@ pub struct Metadata<'a> {
 /// One of a pod's `ownerReferences`.
 #[derive(Debug, Default)]
 pub struct Owner<'a> {
+    /// `apiVersion`.
+    pub api_version: Option<Str<'a>>,
     /// `kind`.
     pub kind: Option<Str<'a>>,
+    /// `name`.
+    pub name: Option<Str<'a>>,
+    /// `uid`.
+    pub uid: Option<Str<'a>>,
     /// `controller`.
     pub controller: Option<bool>,
 }
@@ -206,13 +212,16 @@ impl<'a> PodView<'a> {
         self.raw_annotation(MIRROR_ANNOTATION).is_some()
     }
 
+    /// The owners that control the pod: one at most, once the API server has looked at it.
+    pub fn controllers(&self) -> impl Iterator<Item = &Owner<'a>> {
+        let owners = self.metadata.iter().filter_map(|metadata| metadata.owner_references.as_ref()).flatten();
+        owners.filter(|owner| owner.controller == Some(true))
+    }
+
     /// Whether a DaemonSet controls the pod.
     #[must_use]
     pub fn is_of_daemon_set(&self) -> bool {
-        let owners = self.metadata.iter().filter_map(|metadata| metadata.owner_references.as_ref()).flatten();
-        owners
-            .filter(|owner| owner.controller == Some(true))
-            .any(|owner| owner.kind.as_ref().is_some_and(|kind| kind.as_str() == "DaemonSet"))
+        self.controllers().any(|owner| owner.kind.as_ref().is_some_and(|kind| kind.as_str() == "DaemonSet"))
     }
 }
 
@@ -235,7 +244,13 @@ read_members!(Metadata {
     "annotations" => annotations,
     "ownerReferences" => owner_references by AtMost::new(ELEMENTS),
 });
-read_members!(Owner { "kind" => kind, "controller" => controller });
+read_members!(Owner {
+    "apiVersion" => api_version,
+    "kind" => kind,
+    "name" => name,
+    "uid" => uid,
+    "controller" => controller,
+});
 read_members!(Spec {
     "volumes" => volumes by AtMost::new(ELEMENTS),
     "initContainers" => init_containers by Containers,

@@ -1,12 +1,14 @@
 //! `stowage serve`: the admission webhook.
 
+mod cluster;
 mod decider;
+mod world;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, error::ErrorKind};
 use tokio::{net::TcpListener, runtime::Builder, task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
@@ -15,10 +17,17 @@ use crate::{
         files::{Change, PairFiles},
         output,
     },
-    cli::{Failure, now, print, serve::decider::Decider},
+    cli::{
+        Failure, now, print,
+        serve::{
+            cluster::{ClusterArgs, InCluster},
+            decider::Decider,
+            world::{News, Writer},
+        },
+    },
     files::{self, PolicyFiles, follow::PATIENCE},
     metrics::Metrics,
-    policy::{loaded::Loaded, snapshot::Snapshot, world::World},
+    policy::{loaded::Loaded, snapshot::Snapshot},
     server::{
         self, Limits,
         admin::{self, Admin},
@@ -41,17 +50,18 @@ pub(super) struct Args {
     /// Where /livez, /readyz and /metrics listen, in plain HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     admin_listen: SocketAddr,
-    /// Policy file or folder, read again when its content changes; may be given again
-    #[arg(long, value_name = "PATH", required = true)]
+    /// Policy file or folder, read again when its content changes; may be given again. Without any, policies come from
+    /// the cluster
+    #[arg(long, value_name = "PATH", required_if_eq("standalone", "true"))]
     policies: Vec<PathBuf>,
     /// Make a CA and a serving certificate in memory, and print a curl line that works
-    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key", "cluster"])]
     standalone: bool,
     /// Where the CA of --standalone is written
     #[arg(long, value_name = "FILE", requires = "standalone")]
     ca_out: Option<PathBuf>,
     /// Serving certificate with its chain, PEM, read again when its content changes
-    #[arg(long, value_name = "FILE", requires = "tls_key", required_unless_present = "standalone")]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
@@ -71,12 +81,25 @@ pub(super) struct Args {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+impl Args {
+    /// Whether the cluster has a say: asked for, or because no file has.
+    fn is_in_cluster(&self) -> bool {
+        !self.standalone && (self.cluster.cluster || self.policies.is_empty())
+    }
 }
 
 /// How much longer than its own bounds the process may take to end before it is ended.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
+    if !args.is_in_cluster() && !args.standalone && args.tls_cert.is_none() {
+        let missing = "policies from files need --tls-cert and --tls-key, --standalone, or --cluster";
+        super::command().error(ErrorKind::MissingRequiredArgument, missing).exit();
+    }
     let filter = std::env::var("RUST_LOG").ok();
     // The last to go, so that it has the last word.
     let log = telemetry::init(args.log_format, filter.as_deref()).context("setting up the log")?;
@@ -155,10 +178,9 @@ async fn serve(
     info!(listen = %started.address, admin = %admin.address, "serving");
     let tls = tls::server_config(started.certificate).context("setting up TLS")?;
     let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
-    let decider = Arc::new(Decider { snapshot: started.snapshot });
     let leave = || admin.readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
     let serving = until_signalled(signals, args.shutdown_delay, leave, |phase| {
-        server::serve(started.listener, tls, decider, limits, Arc::clone(metrics), phase)
+        server::serve(started.listener, tls, started.decider, limits, Arc::clone(metrics), phase)
     });
     let cut_off = tokio::select! {
         cut_off = serving => cut_off?,
@@ -173,7 +195,7 @@ async fn serve(
 
 /// What serving needs.
 struct Started {
-    snapshot: Arc<ArcSwap<Snapshot>>,
+    decider: Arc<Decider>,
     certificate: Arc<ServingCertificate>,
     listener: TcpListener,
     address: SocketAddr,
@@ -185,15 +207,26 @@ async fn start(
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Started> {
-    let snapshot = policies(args, metrics, tasks).await?;
-    readiness.set("policies", Check::Passing);
+    let (mut writer, snapshot) = policies(args, metrics, tasks).await?;
+    let audience = Audience { metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) };
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr().context("reading the address listened on")?;
-    let audience = Audience { metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) };
-    let certificate = certificate(args, address, &audience, tasks).await?;
+    let mut decider = Decider::new(Arc::clone(&snapshot));
+    let certificate = if args.is_in_cluster() {
+        let cluster = InCluster::connect(args, &audience).await?;
+        let synced = cluster.watch(&mut writer, &mut decider, args.cluster.pod_name.clone(), tasks);
+        tasks.spawn("world", writer.run());
+        let certificate = cluster.certificate(args, tasks).await?;
+        synced.await.context("waiting for the policies of the cluster")?;
+        certificate
+    } else {
+        tasks.spawn("world", writer.run());
+        certificate(args, address, &audience, tasks).await?
+    };
+    readiness.set("policies", Check::Passing);
     audience.tell(certificate.validity());
     readiness.set("shutdown", Check::Passing);
-    Ok(Started { snapshot, certificate, listener, address })
+    Ok(Started { decider: Arc::new(decider), certificate, listener, address })
 }
 
 /// Reads what may hang, within bounds.
@@ -204,7 +237,15 @@ async fn in_time<T: Send + 'static>(what: &str, read: impl FnOnce() -> T + Send 
 }
 
 /// Loads the policies; a bad file at start is a failed start.
-async fn policies(args: &Args, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> anyhow::Result<Arc<ArcSwap<Snapshot>>> {
+async fn policies(
+    args: &Args,
+    metrics: &Arc<Metrics>,
+    tasks: &mut Tasks,
+) -> anyhow::Result<(Writer, Arc<ArcSwap<Snapshot>>)> {
+    let (mut writer, snapshot) = Writer::new(args.own_namespace.clone(), Arc::clone(metrics));
+    if args.policies.is_empty() {
+        return Ok((writer, snapshot));
+    }
     let mut policy_files = PolicyFiles::new(args.policies.clone());
     let (policy_files, loaded) = in_time("the policies", move || {
         let loaded = policy_files.look();
@@ -216,15 +257,13 @@ async fn policies(args: &Args, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> any
     if !loaded.errors.is_empty() {
         return Err(anyhow!("{} errors in policy files; stowage check names them too", loaded.errors.len()));
     }
-    metrics.policies_loaded.set(i64::try_from(loaded.policies.len()).unwrap_or(i64::MAX));
     info!(policies = loaded.policies.len(), "policies loaded");
-    let mut world = World::new(args.own_namespace.clone());
-    let (first, _) = world.apply(loaded.into());
-    let snapshot = Arc::new(ArcSwap::from_pointee(first));
-    let published = Arc::clone(&snapshot);
-    let follow = files::follow(policy_files, args.reload_interval, world, published, Arc::clone(metrics));
-    tasks.spawn("policy files", follow);
-    Ok(snapshot)
+    writer.take(News::Files(loaded));
+    writer.publish();
+    let news = writer.sender();
+    let give = move |read: Result<Loaded, usize>| news.send(read.map_or_else(News::FilesRefused, News::Files));
+    tasks.spawn("policy files", files::follow(policy_files, args.reload_interval, Arc::clone(metrics), give));
+    Ok((writer, snapshot))
 }
 
 fn report(loaded: &Loaded) {
@@ -251,18 +290,8 @@ async fn certificate(
     audience: &Audience,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Arc<ServingCertificate>> {
-    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        let mut pair = PairFiles::new(chain.clone(), key.clone());
-        let unseen = pair.unseen();
-        let served = match pair.take(in_time("the certificate", move || unseen.read()).await?, now()) {
-            Change::Served(served) => served,
-            Change::Refused(error) => return Err(error.into()),
-            Change::None => return Err(anyhow!("reading {}: nothing there", chain.display())),
-        };
-        let certificate = ServingCertificate::new(served);
-        let follow = reload::follow(pair, Arc::clone(&certificate), args.reload_interval, now, audience.clone());
-        tasks.spawn("certificate files", follow);
-        return Ok(certificate);
+    if args.tls_cert.is_some() {
+        return certificate_files(args, audience, tasks).await;
     }
     let standalone = Standalone::new(address, now())?;
     if let Some(path) = &args.ca_out {
@@ -271,6 +300,28 @@ async fn certificate(
     let curl = standalone.curl(address, args.ca_out.as_deref(), SAMPLE_REVIEW);
     print(curl.as_bytes()).map_err(|failure| anyhow!("{failure}"))?;
     Ok(ServingCertificate::new(standalone.served().clone()))
+}
+
+/// The pair in the files that the arguments name, which are followed.
+async fn certificate_files(
+    args: &Args,
+    audience: &Audience,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Arc<ServingCertificate>> {
+    let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) else {
+        return Err(anyhow!("no certificate was named"));
+    };
+    let mut pair = PairFiles::new(chain.clone(), key.clone());
+    let unseen = pair.unseen();
+    let served = match pair.take(in_time("the certificate", move || unseen.read()).await?, now()) {
+        Change::Served(served) => served,
+        Change::Refused(error) => return Err(error.into()),
+        Change::None => return Err(anyhow!("reading {}: nothing there", chain.display())),
+    };
+    let certificate = ServingCertificate::new(served);
+    let follow = reload::follow(pair, Arc::clone(&certificate), args.reload_interval, now, audience.clone());
+    tasks.spawn("certificate files", follow);
+    Ok(certificate)
 }
 
 /// `10s`, `1m 30s`, or a number of seconds.

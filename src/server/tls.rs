@@ -38,6 +38,12 @@ impl ServingCertificate {
         self.served.store(Arc::new(served));
     }
 
+    /// The pair that is served now.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        Served::clone(&self.served.load())
+    }
+
     /// From when until when the pair that is served now holds.
     #[must_use]
     pub fn validity(&self) -> Validity {

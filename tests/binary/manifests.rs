@@ -235,6 +235,17 @@ fn cert_manager_takes_over_and_stowage_may_write_neither_secret_nor_registration
 }
 
 #[test]
+fn the_arguments_of_the_deployment_are_ones_that_the_program_takes() {
+    for overlay in ["cluster-wide", "cert-manager"] {
+        let Some(objects) = render(overlay, &[]) else { return };
+        let container = container(named(&objects, "Deployment", "stowage"));
+        let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+        let given = ["stowage"].into_iter().chain(args);
+        stowage::cli::command().try_get_matches_from(given).unwrap();
+    }
+}
+
+#[test]
 fn pods_are_restricted_and_two_replicas_never_become_none() {
     let Some(objects) = render("cluster-wide", &["watcher"]) else { return };
     for deployment in of(&objects, "Deployment") {

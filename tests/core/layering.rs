@@ -70,7 +70,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("tasks", &["shutdown"]),
     ("standalone", &["certs"]),
     ("files", &["metrics", "policy"]),
-    ("cluster", &["admission", "certs", "labels", "metrics", "names", "policy", "reaper", "reason", "threshold"]),
+    ("cluster", &["admission", "certs", "field_error", "labels", "metrics", "names", "policy", "reaper", "reason", "threshold"]),
     ("server", &["admission", "certs", "files", "metrics", "reason", "shutdown"]),
     ("cli", &["*"]),
     ("main", &["*"]),
