@@ -119,20 +119,11 @@ impl<'a> Placement<'a> {
     /// what was done.
     pub fn merge_tolerations(&mut self, wanted: &'a [Toleration]) -> Vec<Note> {
         let mut notes = Vec::new();
-        for toleration in wanted {
-            let view = toleration.view();
-            let held = self.tolerations.views().find(|own| own.covers(&view));
-            match held {
-                Some(own) if own.is_same(&view) => {}
-                Some(own) => {
-                    notes.push(Note::info(format!("toleration {view} is not added: the pod's {own} covers it")))
-                }
-                None => {
-                    notes.push(Note::info(format!("added toleration {view}")));
-                    self.tolerations.push(toleration);
-                }
-            }
-        }
+        self.tolerations.merge(wanted, |view, held| match held {
+            Some(own) if own.is_same(&view) => {}
+            Some(own) => notes.push(Note::info(format!("toleration {view} is not added: the pod's {own} covers it"))),
+            None => notes.push(Note::info(format!("added toleration {view}"))),
+        });
         notes
     }
 

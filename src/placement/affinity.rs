@@ -5,6 +5,12 @@
 //! alternatives stays as it is, which makes every merge a fixed point. A term without requirements
 //! matches no node and is left alone: adding to it would make it match some.
 
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher,
+};
+
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +18,9 @@ use crate::reason::Note;
 
 /// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
 /// may create pods, so there has to be an end.
-pub const MAX_TERMS: usize = 1024;
+pub const MAX_TERMS: usize = 1_000;
+/// How many requirements the terms may have that a merge adds.
+pub const MAX_REQUIREMENTS: usize = 50_000;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -37,10 +45,14 @@ struct Appended {
 
 /// The pod's required node terms times the policy's are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("merging required node affinity would make {terms} node selector terms; at most {MAX_TERMS} are allowed")]
+#[error(
+    "merging required node affinity would make {terms} node selector terms, with {requirements} requirements in those that are added; at most {MAX_TERMS} terms and {MAX_REQUIREMENTS} requirements are allowed"
+)]
 pub struct TooManyTerms {
-    /// The terms that the merge would have made.
+    /// The terms that there would be.
     pub terms: usize,
+    /// The requirements in those that would be added.
+    pub requirements: usize,
 }
 
 impl From<&core::Affinity> for Affinity {
@@ -86,11 +98,22 @@ pub(super) fn merge(affinity: &mut Option<Map<String, Value>>, wanted: &Affinity
             one_of(&wanted.required_terms)
         )));
     }
+    let hasher = RandomState::new();
+    let mut known: HashMap<(&str, &str), HashMap<u64, Vec<usize>>> = HashMap::new();
     for appended in &wanted.appended {
         let Some(list) = list_mut(affinity, &[appended.kind, appended.list]) else {
             continue;
         };
-        if !list.iter().any(|own| is_same(own, &appended.element)) {
+        let known = known.entry((appended.kind, appended.list)).or_insert_with(|| {
+            let mut known: HashMap<u64, Vec<usize>> = HashMap::new();
+            for (place, own) in list.iter().enumerate() {
+                known.entry(same_hash(&hasher, own)).or_default().push(place);
+            }
+            known
+        });
+        let places = known.entry(same_hash(&hasher, &appended.element)).or_default();
+        if !places.iter().any(|place| list.get(*place).is_some_and(|own| is_same(own, &appended.element))) {
+            places.push(list.len());
             list.push(appended.element.clone());
             notes.push(Note::info(format!("added an element to affinity.{}.{}", appended.kind, appended.list)));
         }
@@ -138,29 +161,56 @@ pub(crate) fn conjoin(
     let Some(terms) = required_mut(affinity) else {
         return Ok(0);
     };
-    let is_pending = |term: &Value| !is_blank(term) && !alternatives.iter().any(|one| implies(term, one));
-    let pending: Vec<Value> = terms.iter().filter(|term| is_pending(term)).cloned().collect();
+    let wanted: Vec<Requirements<'_>> = alternatives.iter().map(Requirements::of).collect();
+    let is_pending = |term: &Value| {
+        let own = Requirements::of(term);
+        !own.0.is_empty() && !wanted.iter().any(|one| one.0.is_subset(&own.0))
+    };
+    let pending: Vec<usize> =
+        terms.iter().enumerate().filter(|(_, term)| is_pending(term)).map(|(place, _)| place).collect();
     let total = terms.len() + pending.len() * others.len();
-    if total > MAX_TERMS && !others.is_empty() && !pending.is_empty() {
-        return Err(TooManyTerms { terms: total });
+    let requirements: usize = pending.iter().filter_map(|place| terms.get(*place)).map(|term| count(term)).sum();
+    let requirements = requirements * others.len();
+    if (total > MAX_TERMS || requirements > MAX_REQUIREMENTS) && !others.is_empty() && !pending.is_empty() {
+        return Err(TooManyTerms { terms: total, requirements });
     }
-    for term in terms.iter_mut().filter(|term| is_pending(term)) {
-        add_requirements(term, first);
+    let mut products = Vec::new();
+    for alternative in others {
+        for term in pending.iter().filter_map(|place| terms.get(*place)) {
+            let mut product = term.clone();
+            add_requirements(&mut product, alternative);
+            products.push(product);
+        }
     }
     // The first alternative edits the pod's terms in their places and the others are appended, so
     // that the patch inserts nothing in the middle of the list.
-    let mut changed = pending.len();
-    for alternative in others {
-        for term in &pending {
-            let mut product = term.clone();
-            add_requirements(&mut product, alternative);
-            if !terms.contains(&product) {
-                terms.push(product);
-                changed += 1;
-            }
+    for place in &pending {
+        if let Some(term) = terms.get_mut(*place) {
+            add_requirements(term, first);
         }
     }
-    Ok(changed)
+    Ok(pending.len() + append_new(terms, products))
+}
+
+/// Appends those that are not there yet, and says how many.
+fn append_new(terms: &mut Vec<Value>, products: Vec<Value>) -> usize {
+    if products.is_empty() {
+        return 0;
+    }
+    let hasher = RandomState::new();
+    let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
+    for (place, term) in terms.iter().enumerate() {
+        places.entry(hasher.hash_one(term)).or_default().push(place);
+    }
+    let before = terms.len();
+    for product in products {
+        let places = places.entry(hasher.hash_one(&product)).or_default();
+        if !places.iter().any(|place| terms.get(*place) == Some(&product)) {
+            places.push(terms.len());
+            terms.push(product);
+        }
+    }
+    terms.len() - before
 }
 
 /// A term that asks for one label requirement.
@@ -228,32 +278,42 @@ fn push_requirement(term: &mut Value, field: &str, requirement: Value) {
     }
 }
 
-fn add_requirements(term: &mut Value, wanted: &Value) {
-    for field in [EXPRESSIONS, FIELDS] {
-        for requirement in requirements(wanted, field) {
-            if !has_requirement(term, field, requirement) {
-                push_requirement(term, field, requirement.clone());
-            }
-        }
+/// What a term requires: every requirement once, its values as a set.
+struct Requirements<'t>(HashSet<(&'static str, &'t str, &'t str, Vec<Cow<'t, str>>)>);
+
+impl<'t> Requirements<'t> {
+    fn of(term: &'t Value) -> Self {
+        let all = [EXPRESSIONS, FIELDS]
+            .into_iter()
+            .flat_map(|field| requirements(term, field).iter().map(move |requirement| Self::one(field, requirement)));
+        Self(all.collect())
+    }
+
+    fn one(field: &'static str, requirement: &'t Value) -> (&'static str, &'t str, &'t str, Vec<Cow<'t, str>>) {
+        let (key, operator, values) = requirement_parts(requirement);
+        let text = |value: &'t Value| value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed);
+        let mut values: Vec<Cow<'_, str>> = values.iter().map(text).collect();
+        values.sort_unstable();
+        values.dedup();
+        (field, key, operator, values)
     }
 }
 
-fn implies(term: &Value, wanted: &Value) -> bool {
-    [EXPRESSIONS, FIELDS].iter().all(|field| {
-        let mut requirements = requirements(wanted, field).iter();
-        requirements.all(|requirement| has_requirement(term, field, requirement))
-    })
+/// How many requirements a term has.
+fn count(term: &Value) -> usize {
+    expressions(term).len() + fields(term).len()
 }
 
-fn has_requirement(term: &Value, field: &str, wanted: &Value) -> bool {
-    let (key, operator, values) = requirement_parts(wanted);
-    requirements(term, field).iter().any(|own| {
-        let own = requirement_parts(own);
-        own.0 == key
-            && own.1 == operator
-            && own.2.iter().all(|value| values.contains(value))
-            && values.iter().all(|value| own.2.contains(value))
-    })
+fn add_requirements(term: &mut Value, wanted: &Value) {
+    let own = Requirements::of(term);
+    let wanted = [EXPRESSIONS, FIELDS]
+        .into_iter()
+        .flat_map(|field| requirements(wanted, field).iter().map(move |requirement| (field, requirement)));
+    let missing: Vec<_> =
+        wanted.filter(|(field, requirement)| !own.0.contains(&Requirements::one(field, requirement))).collect();
+    for (field, requirement) in missing {
+        push_requirement(term, field, requirement.clone());
+    }
 }
 
 /// The list at the end of `path`, with what is absent or null on the way made; `None` where
@@ -290,6 +350,18 @@ fn is_same(one: &Value, other: &Value) -> bool {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
         }
         _ => one == other,
+    }
+}
+
+/// Equal for elements that are the [same](is_same).
+fn same_hash(hasher: &RandomState, value: &Value) -> u64 {
+    match value {
+        Value::Object(object) => {
+            let members = object.iter().filter(|(key, value)| !is_dropped(key, value));
+            members.fold(1, |sum, (key, value)| sum.wrapping_add(hasher.hash_one((key, same_hash(hasher, value)))))
+        }
+        Value::Array(list) => list.iter().fold(2, |sum, value| hasher.hash_one((sum, same_hash(hasher, value)))),
+        value => hasher.hash_one(value),
     }
 }
 

@@ -14,7 +14,7 @@
 //! [`apply`] is called once per pod, after everything else that touches placement, and applying it
 //! to its own result changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -205,8 +205,9 @@ impl Preemption {
     }
 
     fn has_pair(&self, key: &str, value: &str) -> bool {
-        let mut pairs = self.node_selector.iter();
-        pairs.any(|(own_key, own_value)| own_key == key && own_value == value)
+        // In the order of a map's keys.
+        let found = self.node_selector.binary_search_by(|(own, _)| own.as_str().cmp(key));
+        found.ok().and_then(|place| self.node_selector.get(place)).is_some_and(|(_, own)| own == value)
     }
 }
 
@@ -277,11 +278,8 @@ pub fn take_back(preemption: &Preemption, mode: Mode, placement: &mut Placement<
 
 fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
-    let is_configured = |own: &toleration::View<'_>| {
-        let mut wanted = preemption.tolerations.iter();
-        wanted.any(|wanted| wanted.view().is_same(own))
-    };
-    let stripped = placement.remove_tolerations(is_configured);
+    let configured: HashSet<toleration::View<'_>> = preemption.tolerations.iter().map(Toleration::view).collect();
+    let stripped = placement.remove_tolerations(|own| configured.contains(own));
     let stripped = stripped.iter().filter_map(toleration::Held::view);
     for toleration in distinct(stripped.map(|own| own.to_string())) {
         notes.push(Note::info(format!("removed toleration {toleration}")));
@@ -365,22 +363,23 @@ fn exclude_from(term: &mut Value, not_in: &[Value]) -> bool {
     if affinity::is_blank(term) {
         return false;
     }
+    let mut excluded: HashMap<&str, Vec<&[Value]>> = HashMap::new();
+    for (key, operator, values) in affinity::expressions(term).iter().map(affinity::requirement_parts) {
+        if operator == "NotIn" {
+            excluded.entry(key).or_default().push(values);
+        }
+    }
+    // Whether an expression excludes at least the value that `wanted` does.
     let is_missing = |wanted: &&Value| {
-        let mut own = affinity::expressions(term).iter();
-        !own.any(|own| excludes(own, wanted))
+        let (key, _, values) = affinity::requirement_parts(wanted);
+        let own = excluded.get(key).map(Vec::as_slice).unwrap_or_default();
+        !own.iter().any(|own| values.iter().all(|value| own.contains(value)))
     };
     let missing: Vec<&Value> = not_in.iter().filter(is_missing).collect();
     for wanted in &missing {
         affinity::push_expression(term, (*wanted).clone());
     }
     !missing.is_empty()
-}
-
-/// Whether an expression excludes at least the value that `wanted` does.
-fn excludes(own: &Value, wanted: &Value) -> bool {
-    let (own_key, own_operator, own_values) = affinity::requirement_parts(own);
-    let (key, operator, values) = affinity::requirement_parts(wanted);
-    own_key == key && own_operator == operator && values.iter().all(|value| own_values.contains(value))
 }
 
 /// With tolerations and no labels `prevent` can only strip, so a toleration that still lets the pod

@@ -3,15 +3,11 @@
 //! This sees only what the pod alone shows: one label key with requirements that no value, and no
 //! absence, can meet. Where it is not sure it says that a node may match.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
 use crate::placement::affinity::{expressions, fields, is_blank, requirement_parts};
-
-/// Above this many values for one key the question is left open: it only serves a warning, and a
-/// pod's author chooses the numbers.
-const MAX_VALUES: usize = 1024;
 
 #[derive(Clone, Copy)]
 enum Requirement<'a> {
@@ -49,39 +45,49 @@ fn group(requirements: &[Value]) -> BTreeMap<&str, Vec<Requirement<'_>>> {
 }
 
 fn is_satisfiable(requirements: &[Requirement<'_>]) -> bool {
-    let values: usize = requirements.iter().map(|one| one.values().len()).sum();
-    if values > MAX_VALUES {
-        return true;
-    }
-    let candidates = requirements.iter().find_map(|one| match one {
-        Requirement::Equals(value) => Some(std::slice::from_ref(*value)),
-        Requirement::Listed("In", values) => Some(*values),
-        Requirement::Listed(..) => None,
-    });
-    if let Some(candidates) = candidates {
-        let mut candidates = candidates.iter();
-        return candidates.any(|value| requirements.iter().all(|one| one.allows(value)));
-    }
     let has = |wanted: &str| requirements.iter().any(|one| one.operator() == wanted);
-    let needs_presence = has("Exists") || has("Gt") || has("Lt");
-    !needs_presence || (!has("DoesNotExist") && has_integer(requirements))
+    let mut allowed: Option<HashSet<&Value>> = None;
+    for values in requirements.iter().filter(|one| one.operator() == "In").map(Requirement::values) {
+        allowed = Some(match allowed {
+            None => values.iter().collect(),
+            Some(allowed) => values.iter().filter(|value| allowed.contains(value)).collect(),
+        });
+    }
+    let Some(mut allowed) = allowed else {
+        let needs_presence = has("Exists") || has("Gt") || has("Lt");
+        return !needs_presence || (!has("DoesNotExist") && has_integer(requirements));
+    };
+    if has("DoesNotExist") {
+        return false;
+    }
+    for value in requirements.iter().filter(|one| one.operator() == "NotIn").flat_map(Requirement::values) {
+        allowed.remove(value);
+    }
+    let (low, high) = bounds(requirements);
+    let is_compared = has("Gt") || has("Lt");
+    allowed.into_iter().any(|value| {
+        !is_compared || integer(value).is_some_and(|own| low <= i128::from(own) && i128::from(own) <= high)
+    })
 }
 
 /// Whether an integer lies within all `Gt` and `Lt`. Values that `NotIn` takes away are few and the
 /// spellings of an integer many, so they do not count.
 fn has_integer(requirements: &[Requirement<'_>]) -> bool {
+    let (low, high) = bounds(requirements);
+    low <= high
+}
+
+/// The least and the greatest integer within all `Gt` and `Lt`; one whose value is none is met by nothing.
+fn bounds(requirements: &[Requirement<'_>]) -> (i128, i128) {
     let (mut low, mut high) = (i128::from(i64::MIN), i128::from(i64::MAX));
-    for one in requirements {
-        let Some(bound) = one.values().first().and_then(integer) else {
-            continue;
-        };
-        match one.operator() {
-            "Gt" => low = low.max(i128::from(bound) + 1),
-            "Lt" => high = high.min(i128::from(bound) - 1),
-            _ => {}
+    for one in requirements.iter().filter(|one| matches!(one.operator(), "Gt" | "Lt")) {
+        match (one.operator(), one.values().first().and_then(integer)) {
+            ("Gt", Some(bound)) => low = low.max(i128::from(bound) + 1),
+            (_, Some(bound)) => high = high.min(i128::from(bound) - 1),
+            (_, None) => return (1, 0),
         }
     }
-    low <= high
+    (low, high)
 }
 
 impl<'a> Requirement<'a> {
@@ -96,18 +102,6 @@ impl<'a> Requirement<'a> {
         match self {
             Self::Equals(value) => std::slice::from_ref(*value),
             Self::Listed(_, values) => values,
-        }
-    }
-
-    fn allows(&self, value: &Value) -> bool {
-        let bound = || self.values().first().and_then(integer);
-        match self.operator() {
-            "In" => self.values().contains(value),
-            "NotIn" => !self.values().contains(value),
-            "DoesNotExist" => false,
-            "Gt" => integer(value).zip(bound()).is_some_and(|(own, bound)| own > bound),
-            "Lt" => integer(value).zip(bound()).is_some_and(|(own, bound)| own < bound),
-            _ => true,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! that matches a taint (`GetMatchingTolerations`), so one appended behind a toleration that covers
 //! it is never consulted.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt, rc::Rc};
 
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value};
@@ -28,16 +28,19 @@ pub struct Toleration {
 }
 
 /// A pod's list of tolerations, as it came or as it will be.
+///
+/// What the pod brought is only ever kept or taken out, so copies share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tolerations<'a> {
     /// Whether the pod has a list, be it empty.
     there: bool,
-    list: Vec<Held<'a>>,
+    own: Rc<[Held<'a>]>,
+    /// Places of the own ones that are still there.
+    kept: Vec<usize>,
+    added: Vec<&'a Toleration>,
 }
 
 /// One of a pod's tolerations.
-///
-/// What the pod brought is only ever kept or taken out, so its place is all that a patch needs of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Held<'a> {
     key: Cow<'a, str>,
@@ -46,16 +49,6 @@ pub(crate) struct Held<'a> {
     effect: Cow<'a, str>,
     /// Whether the API server would know it for a toleration.
     readable: bool,
-    from: Origin<'a>,
-}
-
-/// Where a toleration comes from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Origin<'a> {
-    /// From the pod's list, at this place.
-    Pod(usize),
-    /// From a policy, as JSON.
-    Policy(&'a str),
 }
 
 /// A toleration as the API server writes it.
@@ -70,7 +63,7 @@ struct Wire<'a> {
 read_members!(Wire { "key" => key, "operator" => operator, "value" => value, "effect" => effect });
 
 /// A toleration as it is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct View<'a> {
     key: &'a str,
     operator: &'a str,
@@ -119,58 +112,108 @@ impl<'a> Tolerations<'a> {
     /// An element that is no toleration is left where it is, and counts as none.
     pub(super) fn read(raw: Option<Raw<'a>>) -> Option<Self> {
         let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(Self::default()) };
-        let list = match json::read::<Vec<Wire<'_>>>(raw.get()) {
-            Ok(list) => list.into_iter().enumerate().map(|(place, wire)| Held::own(place, Some(wire))).collect(),
+        let own: Rc<[Held<'a>]> = match json::read::<Vec<Wire<'_>>>(raw.get()) {
+            Ok(list) => list.into_iter().map(|wire| Held::new(Some(wire))).collect(),
             Err(_) => {
                 let list: Vec<Raw<'_>> = json::read(raw.get()).ok()?;
-                list.into_iter().enumerate().map(|(place, raw)| Held::own(place, json::read(raw.get()).ok())).collect()
+                list.into_iter().map(|raw| Held::new(json::read(raw.get()).ok())).collect()
             }
         };
-        Some(Self { there: true, list })
+        Some(Self { there: true, kept: (0..own.len()).collect(), own, added: Vec::new() })
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &Held<'a>> {
+        self.kept.iter().filter_map(|place| self.own.get(*place))
     }
 
     /// What is in the list.
     pub(super) fn views(&self) -> impl Iterator<Item = View<'_>> {
-        self.list.iter().filter_map(Held::view)
+        self.kept().filter_map(Held::view).chain(self.added.iter().map(|toleration| toleration.view()))
     }
 
-    pub(super) fn push(&mut self, toleration: &'a Toleration) {
-        let Toleration { key, operator, value, effect, json } = toleration;
-        self.list.push(Held {
-            key: key.into(),
-            operator: operator.into(),
-            value: value.into(),
-            effect: effect.into(),
-            readable: true,
-            from: Origin::Policy(json),
-        });
-    }
-
-    /// Takes out those for which `is_unwanted`, and gives them.
-    pub(super) fn remove(&mut self, mut is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held<'a>> {
-        self.list.extract_if(.., |held| held.view().is_some_and(|view| is_unwanted(&view))).collect()
-    }
-
-    /// Writes what leads from `before` to this: removals from the end, then what is new.
-    pub(super) fn write(&self, before: &Self, patch: &mut Patch) {
-        let mut rest = self.list.as_slice();
-        let mut removed = Vec::new();
-        for (place, old) in before.list.iter().enumerate() {
-            match rest.split_first() {
-                Some((new, tail)) if new.from == old.from => rest = tail,
-                _ => removed.push(place),
+    /// Adds those of `wanted` that none in the list covers. `tell` hears of each, with the one that covers it.
+    pub(super) fn merge(&mut self, wanted: &'a [Toleration], mut tell: impl FnMut(View<'a>, Option<View<'_>>)) {
+        let own = Rc::clone(&self.own);
+        let kept = self.kept.iter().filter_map(|place| own.get(*place)).filter_map(Held::view);
+        let mut list = Covering::default();
+        kept.chain(self.added.iter().map(|toleration| toleration.view())).for_each(|view| list.add(view));
+        for toleration in wanted {
+            let view = toleration.view();
+            let found = list.find(&view);
+            tell(view, found);
+            if found.is_none() {
+                list.add(view);
+                self.added.push(toleration);
             }
         }
-        for place in removed.into_iter().rev() {
-            patch.remove(&format!("/spec/tolerations/{place}"));
+    }
+
+    /// Takes out those for which `is_unwanted`, and gives them, equal ones once.
+    pub(super) fn remove(&mut self, mut is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held<'a>> {
+        let mut removed: HashMap<View<'_>, usize> = HashMap::new();
+        let own = &self.own;
+        self.kept.retain(|place| {
+            let Some(view) = own.get(*place).and_then(Held::view).filter(|view| is_unwanted(view)) else { return true };
+            let number = removed.len();
+            removed.entry(view).or_insert(number);
+            false
+        });
+        let mut views: Vec<(View<'_>, usize)> = removed.into_iter().collect();
+        views.sort_unstable_by_key(|(_, number)| *number);
+        let mut held: Vec<Held<'a>> = views.into_iter().map(|(view, _)| Held::of(&view)).collect();
+        let added = self.added.extract_if(.., |toleration| is_unwanted(&toleration.view()));
+        held.extend(added.map(|toleration| Held::of(&toleration.view())));
+        held
+    }
+
+    /// Writes what leads from `before`, the list that this was copied from, to this: removals from the end, then what is
+    /// new.
+    pub(super) fn write(&self, before: &Self, patch: &mut Patch) {
+        let mut kept = self.kept.iter().peekable();
+        let mut removed = Vec::new();
+        for (index, place) in before.kept.iter().enumerate() {
+            if kept.next_if_eq(&place).is_none() {
+                removed.push(index);
+            }
         }
-        let added: Vec<Json<'_>> = rest.iter().filter_map(Held::json).collect();
-        patch.append("/spec/tolerations", before.there || !before.list.is_empty(), &added);
+        let mut added = self.added.as_slice();
+        for (number, old) in before.added.iter().enumerate() {
+            match added.split_first() {
+                Some((new, tail)) if std::ptr::eq(*new, *old) => added = tail,
+                _ => removed.push(before.kept.len() + number),
+            }
+        }
+        for index in removed.into_iter().rev() {
+            patch.remove(&format!("/spec/tolerations/{index}"));
+        }
+        let added: Vec<Json<'_>> = added.iter().map(|toleration| Json::text((&*toleration.json).into())).collect();
+        patch.append("/spec/tolerations", before.there || !before.added.is_empty(), &added);
+    }
+}
+
+/// Tolerations by what they cover.
+#[derive(Default)]
+struct Covering<'v>(HashMap<View<'v>, (usize, View<'v>)>);
+
+impl<'v> Covering<'v> {
+    fn add(&mut self, view: View<'v>) {
+        let place = self.0.len();
+        self.0.entry(view.reach()).or_insert((place, view));
+    }
+
+    /// The first that covers `wanted`.
+    fn find(&self, wanted: &View<'_>) -> Option<View<'v>> {
+        let any_key = View { key: "", operator: "Exists", value: "", effect: "" };
+        let any_value = View { key: wanted.key, ..any_key };
+        let reaches = [any_key, any_value, wanted.reach()];
+        let effects = ["", wanted.effect];
+        let covering = reaches.iter().flat_map(|reach| effects.map(|effect| View { effect, ..*reach }));
+        covering.filter_map(|view| self.0.get(&view)).min_by_key(|(place, _)| *place).map(|(_, view)| *view)
     }
 }
 
 impl<'a> Held<'a> {
-    fn own(place: usize, wire: Option<Wire<'a>>) -> Self {
+    fn new(wire: Option<Wire<'a>>) -> Self {
         let readable = wire.is_some();
         let wire = wire.unwrap_or_default();
         let text = |text: Option<Str<'a>>| text.map(|text| text.0).unwrap_or_default();
@@ -180,7 +223,18 @@ impl<'a> Held<'a> {
             value: text(wire.value),
             effect: text(wire.effect),
             readable,
-            from: Origin::Pod(place),
+        }
+    }
+
+    /// A copy, for those who tell of it.
+    fn of(view: &View<'_>) -> Self {
+        let text = |text: &str| Cow::Owned(text.to_owned());
+        Self {
+            key: text(view.key),
+            operator: text(view.operator),
+            value: text(view.value),
+            effect: text(view.effect),
+            readable: true,
         }
     }
 
@@ -189,44 +243,25 @@ impl<'a> Held<'a> {
             View { key: &self.key, operator: operator(&self.operator), value: &self.value, effect: &self.effect };
         self.readable.then_some(view)
     }
-
-    fn json(&self) -> Option<Json<'_>> {
-        match self.from {
-            Origin::Pod(_) => None,
-            Origin::Policy(json) => Some(Json::text(json.into())),
-        }
-    }
 }
 
-/// The same tolerations in the same order.
+/// The same tolerations in the same order, whoever brought them.
 impl PartialEq for Tolerations<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.list == other.list
+        let all = |list: &Self| list.kept.len() + list.added.len();
+        all(self) == all(other) && self.views().eq(other.views())
     }
 }
 
-/// The same toleration, whoever brought it.
-impl PartialEq for Held<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.view() == other.view()
+impl<'v> View<'v> {
+    /// What it covers: with `Exists` a value says nothing.
+    fn reach(&self) -> Self {
+        Self { value: if self.operator == "Exists" { "" } else { self.value }, ..*self }
     }
-}
 
-impl View<'_> {
     /// Whether both are one toleration, seconds aside.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self == other
-    }
-
-    /// Whether every taint that `other` tolerates is tolerated by this one.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        let effect = self.effect.is_empty() || self.effect == other.effect;
-        let key = self.tolerates_every_key() || self.key == other.key;
-        let value = match self.operator {
-            "Exists" => true,
-            operator => operator == other.operator && self.value == other.value,
-        };
-        effect && key && value
     }
 
     /// Whether some taint is tolerated by both. For the numeric operators the answer is `true`
@@ -275,7 +310,11 @@ mod tests {
     }
 
     fn covers(broad: Value, narrow: Value) -> bool {
-        ask(broad, narrow, |one, other| one.covers(other))
+        ask(broad, narrow, |one, other| {
+            let mut list = Covering::default();
+            list.add(*one);
+            list.find(other).is_some()
+        })
     }
 
     fn overlaps(one: Value, other: Value) -> bool {
@@ -363,7 +402,7 @@ mod tests {
         let spot = Toleration::from(&core::Toleration { key: Some("spot".into()), ..core::Toleration::default() });
         let before = Tolerations::read(None).unwrap();
         let mut after = before.clone();
-        after.push(&spot);
+        after.merge(std::slice::from_ref(&spot), |_, held| assert!(held.is_none()));
         let mut patch = Patch::default();
         after.write(&before, &mut patch);
         assert_eq!(

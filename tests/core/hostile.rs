@@ -223,6 +223,11 @@ fn more_than_a_bound_refuses_a_pod_that_a_policy_matches_and_names_it() {
     let snapshot = policies(&policy("p", "  env: [{name: A, value: b}]").replace("{}", "{matchLabels: {a: b}}"));
     let container = |list: &str, count: usize| json!({"containers": [{"name": "main"}, {"name": "other", list: many(count, |_| json!({}))}]});
     let both = |init: usize, app: usize| json!({"initContainers": many(init, |_| json!({})), "containers": many(app, |_| json!({}))});
+    let terms = |count: usize, expressions: usize| {
+        let term = json!({"matchExpressions": many(expressions, |_| json!({"key": "a", "operator": "Exists"}))});
+        let required = json!({"nodeSelectorTerms": many(count, |_| term.clone())});
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}, "containers": []})
+    };
     let crowd = |each: usize| json!({"containers": many(25, |n| json!({"name": format!("c{n}"), "env": many(each, |_| json!({"name": "B"}))}))});
     for (within, beyond, said) in [
         (both(500, 500), both(500, 501), "spec.containers: more than 1000 containers"),
@@ -244,6 +249,14 @@ fn more_than_a_bound_refuses_a_pod_that_a_policy_matches_and_names_it() {
             json!({"volumes": many(10_001, |_| json!({})), "containers": []}),
             "spec.volumes: more than 10000 elements",
         ),
+        (
+            json!({"tolerations": many(10_000, |_| json!({})), "containers": []}),
+            json!({"tolerations": many(10_001, |_| json!({})), "containers": []}),
+            "spec.tolerations: more than 10000 elements",
+        ),
+        (terms(1_000, 1), terms(1_001, 1), "spec.affinity.nodeAffinity: more than 1000 node selector terms"),
+        (terms(2, 5_000), terms(2, 10_001), "spec.affinity: more than 10000 elements"),
+        (terms(900, 10), terms(900, 40), "spec.affinity: more than 100000 elements in all"),
     ] {
         let matched = |spec: &Value| json!({"metadata": {"labels": {"a": "b"}}, "spec": spec});
         let beyond = matched(&beyond);

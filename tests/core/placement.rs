@@ -190,7 +190,7 @@ fn too_many_terms_are_refused_and_nothing_is_changed() {
     let before = read(&spec);
     let mut placement = before.clone();
     let refused = preemption::apply(&settings, Mode::Constrain, &mut placement);
-    assert_eq!(refused, Err(TooManyTerms { terms: 2 * MAX_TERMS }));
+    assert_eq!(refused, Err(TooManyTerms { terms: 2 * MAX_TERMS, requirements: MAX_TERMS }));
     assert_eq!(placement, before);
     assert!(preemption::apply(&settings, Mode::Prevent, &mut placement).is_ok());
 }
