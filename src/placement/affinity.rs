@@ -169,7 +169,7 @@ pub(crate) fn conjoin(
     let pending: Vec<usize> =
         terms.iter().enumerate().filter(|(_, term)| is_pending(term)).map(|(place, _)| place).collect();
     let total = terms.len() + pending.len() * others.len();
-    let requirements: usize = pending.iter().filter_map(|place| terms.get(*place)).map(|term| count(term)).sum();
+    let requirements: usize = pending.iter().filter_map(|place| terms.get(*place)).map(count).sum();
     let requirements = requirements * others.len();
     if (total > MAX_TERMS || requirements > MAX_REQUIREMENTS) && !others.is_empty() && !pending.is_empty() {
         return Err(TooManyTerms { terms: total, requirements });
