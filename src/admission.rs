@@ -65,13 +65,16 @@ pub enum Outcome {
     Unchanged,
     /// No policy matched.
     NoMatch,
+    /// The pod says that it wants none of it.
+    OptedOut,
     /// A kind, operation, namespace or pod that is never touched.
     Excluded,
     /// The pod is refused.
     Refused,
 }
 
-/// What a log line says of a decision: names and counts, never a value.
+/// What a log line says of a decision: names and counts, never a value. What the client says is cut to what a name may
+/// hold, since nobody has validated it yet.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Summary {
     /// `request.uid`.
@@ -188,9 +191,9 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
     let uid = request.uid.as_ref().map(Str::as_str).filter(|uid| !uid.is_empty()).ok_or(Unreadable::NoUid)?;
     let namespace = request.namespace.as_ref().map_or("", Str::as_str);
     let mut summary = Summary {
-        uid: uid.to_owned(),
-        namespace: namespace.to_owned(),
-        pod: request.object.as_ref().map(|pod| pod.name().to_owned()).unwrap_or_default(),
+        uid: cut(uid),
+        namespace: cut(namespace),
+        pod: request.object.as_ref().map(|pod| cut(pod.name())).unwrap_or_default(),
         dry_run: request.dry_run == Some(true),
         ..Summary::default()
     };
@@ -220,7 +223,7 @@ fn advice(pod: &PodView<'_>, summary: &Summary, reason: &'static str, note: impl
         return None;
     }
     let owner = pod.controllers().next()?;
-    let text = |field: &Option<Str<'_>>| field.as_ref().map(|field| field.as_str().to_owned());
+    let text = |field: &Option<Str<'_>>| field.as_ref().map(|field| cut(field.as_str()));
     let (api_version, kind) = (text(&owner.api_version)?, text(&owner.kind)?);
     let (name, uid) = (text(&owner.name)?, text(&owner.uid)?);
     let note = note();
@@ -241,6 +244,13 @@ fn skipped(decision: &Decision<'_>) -> String {
     note
 }
 
+/// A client's word for a log line: the longest name there is has 253 characters.
+fn cut(text: &str) -> String {
+    const LONGEST: usize = 253;
+    let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text).to_owned()
+}
+
 /// A review whose object is not a pod's may hold anything; it is admitted as it is.
 fn admit_other(body: &str, error: json::Error) -> Result<Admitted, Unreadable> {
     let review: Review<'_, IgnoredAny> = json::read(body)?;
@@ -249,7 +259,7 @@ fn admit_other(body: &str, error: json::Error) -> Result<Admitted, Unreadable> {
         return Err(error.into());
     }
     let uid = request.uid.as_ref().map(Str::as_str).filter(|uid| !uid.is_empty()).ok_or(Unreadable::NoUid)?;
-    Ok(untouched(uid, Summary { uid: uid.to_owned(), ..Summary::default() }))
+    Ok(untouched(uid, Summary { uid: cut(uid), ..Summary::default() }))
 }
 
 fn check<'a, T>(
@@ -293,7 +303,11 @@ fn refused(uid: &str, refusal: &Refusal, summary: Summary) -> Admitted {
 fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     let mut response = Response { uid, allowed: true, warnings: shorten(&decision.warnings), ..Response::default() };
     let outcome = if decision.patch.is_empty() {
-        if decision.policies.is_empty() { Outcome::NoMatch } else { Outcome::Unchanged }
+        match (decision.opted_out, decision.policies.is_empty()) {
+            (true, _) => Outcome::OptedOut,
+            (false, true) => Outcome::NoMatch,
+            (false, false) => Outcome::Unchanged,
+        }
     } else {
         response.patch_type = Some("JSONPatch");
         Outcome::Patched
@@ -406,6 +420,7 @@ impl Outcome {
             Self::Patched => "patched",
             Self::Unchanged => "unchanged",
             Self::NoMatch => "no_match",
+            Self::OptedOut => "opted_out",
             Self::Excluded => "excluded",
             Self::Refused => "refused",
         }

@@ -62,6 +62,8 @@ pub struct Decision<'p> {
     pub policies: Vec<&'p Policy>,
     /// Why nothing was looked at, where that is so.
     pub left_alone: Option<&'static str>,
+    /// Whether the pod said so itself.
+    pub opted_out: bool,
 }
 
 /// One pass over a pod: `'a` is the pass, `'p` the policies.
@@ -92,7 +94,8 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
     let earlier = Marker::read(pod);
     let (before, policies) = select(pod, place, snapshot, earlier.as_ref());
     if controls::opts_out(pod, &before) {
-        return Ok(Decision::left_alone("the pod says stowage.dev/inject: \"false\""));
+        let left_alone = Decision::left_alone("the pod says stowage.dev/inject: \"false\"");
+        return Ok(Decision { opted_out: true, ..left_alone });
     }
     if pod.spec.is_none() {
         return Ok(Decision::left_alone("the pod has no spec"));
@@ -134,7 +137,7 @@ pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) 
     pass.run(&mut warnings)?;
     let Pass { patch, report, .. } = pass;
     warnings.extend(report.warnings());
-    Ok(Decision { patch, warnings, report, policies, left_alone: None })
+    Ok(Decision { patch, warnings, report, policies, left_alone: None, opted_out: false })
 }
 
 /// The policies that match the pod as it was before Stowage.
@@ -173,6 +176,7 @@ impl Decision<'_> {
             report: Report::none(),
             policies: Vec::new(),
             left_alone: None,
+            opted_out: false,
         }
     }
 

@@ -17,13 +17,15 @@ use prometheus::{
 };
 
 pub use self::cluster::ClusterMetrics;
-pub use self::labels::{Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Outcome, Reload, Watching};
+pub use self::labels::{
+    Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Reload, RequestEnd, Undecided, Watching,
+};
 
 /// All metrics, registered.
 pub struct Metrics {
     registry: Registry,
     /// Requests to the webhook by what became of them.
-    pub requests: Counters<Outcome>,
+    pub requests: Counters<RequestEnd>,
     /// From the end of a request's head to its answer, body included.
     pub request_seconds: Histogram,
     /// The decision alone: body in, answer out.
@@ -40,6 +42,8 @@ pub struct Metrics {
     pub certificate_reloads: Counters<Reload>,
     /// Connections to the webhook that are open.
     pub connections: IntGauge,
+    /// What bodies and answers hold of the pool that they share.
+    pub pool_bytes: IntGauge,
     /// Connections closed on arrival, or before their time.
     pub connections_refused: Counters<ConnectionRefusal>,
     /// TLS handshakes that failed.
@@ -112,6 +116,7 @@ impl Metrics {
                 "result",
             )?,
             connections: gauge(r, "stowage_connections", "Open connections to the webhook.")?,
+            pool_bytes: gauge(r, "stowage_pool_bytes", "Bytes that bodies and answers hold of the pool they share.")?,
             connections_refused: counters(
                 r,
                 "stowage_connections_refused_total",
@@ -228,11 +233,12 @@ fn gauges<L: Label>(registry: &Registry, name: &str, help: &str, label: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::Outcome;
 
     #[test]
     fn every_series_is_there_from_the_first_scrape_on() {
         let metrics = Metrics::new("1.2.3").unwrap();
-        metrics.requests.count(Outcome::Patched);
+        metrics.requests.count(RequestEnd::Decided(Outcome::Patched));
         metrics.request_seconds.observe(0.000_07);
         metrics.certificate_ends(Timestamp::from_second(1_800_000_000).unwrap());
         metrics.count_dropped_lines(|| 5);
@@ -241,6 +247,7 @@ mod tests {
         for line in [
             "stowage_build_info{version=\"1.2.3\"} 1",
             "stowage_requests_total{outcome=\"patched\"} 1",
+            "stowage_requests_total{outcome=\"opted_out\"} 0",
             "stowage_requests_total{outcome=\"unreadable\"} 0",
             "stowage_request_duration_seconds_bucket{le=\"0.00005\"} 0",
             "stowage_request_duration_seconds_bucket{le=\"0.0001\"} 1",

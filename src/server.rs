@@ -15,11 +15,12 @@ mod connections;
 mod decide;
 mod limits;
 mod listener;
+mod pool;
 pub mod readiness;
 pub mod reload;
 mod route;
 pub mod tls;
 
-pub use self::decide::{Answer, Decide, Record};
+pub use self::decide::{Answer, Decide};
 pub use self::limits::Limits;
 pub use self::listener::serve;

@@ -1,5 +1,7 @@
 //! The values that labels can have.
 
+use crate::admission::Outcome;
+
 /// A closed set of label values.
 pub trait Label: Copy + 'static {
     /// Every value, in the order of [`Label::index`].
@@ -36,20 +38,18 @@ macro_rules! label {
     };
 }
 
+/// What became of one request to the webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestEnd {
+    /// A review was answered.
+    Decided(Outcome),
+    /// It never came to that.
+    Undecided(Undecided),
+}
+
 label! {
-    /// What became of one request to the webhook.
-    Outcome {
-        /// The pod was patched.
-        Patched = "patched",
-        /// Policies matched and there was nothing left to do.
-        Unchanged = "unchanged",
-        /// No policy matched.
-        NoMatch = "no_match",
-        /// Not looked at: another kind or operation, an opt-out, a mirror pod,
-        /// an excluded namespace.
-        Skipped = "skipped",
-        /// The pod was refused.
-        Refused = "refused",
+    /// Why a request got no answer to a review.
+    Undecided {
         /// The body is no AdmissionReview: 400.
         Unreadable = "unreadable",
         /// Another path: 404.
@@ -71,6 +71,40 @@ label! {
     }
 }
 
+impl Label for RequestEnd {
+    const ALL: &'static [Self] = &[
+        Self::Decided(Outcome::Patched),
+        Self::Decided(Outcome::Unchanged),
+        Self::Decided(Outcome::NoMatch),
+        Self::Decided(Outcome::OptedOut),
+        Self::Decided(Outcome::Excluded),
+        Self::Decided(Outcome::Refused),
+        Self::Undecided(Undecided::Unreadable),
+        Self::Undecided(Undecided::NotFound),
+        Self::Undecided(Undecided::MethodNotAllowed),
+        Self::Undecided(Undecided::UnsupportedMediaType),
+        Self::Undecided(Undecided::TooLarge),
+        Self::Undecided(Undecided::TimedOut),
+        Self::Undecided(Undecided::Overloaded),
+        Self::Undecided(Undecided::Disconnected),
+        Self::Undecided(Undecided::Failed),
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Decided(outcome) => outcome.word(),
+            Self::Undecided(why) => why.text(),
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Decided(outcome) => outcome as usize,
+            Self::Undecided(why) => Self::ALL.len() - Undecided::ALL.len() + why.index(),
+        }
+    }
+}
+
 label! {
     /// Why a connection was closed on arrival, or before its time.
     ConnectionRefusal {
@@ -78,10 +112,12 @@ label! {
         Total = "total",
         /// All connections allowed for one source address are open and busy.
         Address = "address",
-        /// An idle one, closed to let another in.
+        /// One that was closed to let another in.
         Evicted = "evicted",
         /// A request's head did not come in time.
         SlowHeader = "slow_header",
+        /// An answer was not read in time.
+        SlowReader = "slow_reader",
     }
 }
 
@@ -172,7 +208,8 @@ mod tests {
 
     #[test]
     fn every_value_stands_at_its_index() {
-        each_index_is_its_place::<Outcome>();
+        each_index_is_its_place::<RequestEnd>();
+        each_index_is_its_place::<Undecided>();
         each_index_is_its_place::<ConnectionRefusal>();
         each_index_is_its_place::<HandshakeFailure>();
         each_index_is_its_place::<Reload>();

@@ -52,7 +52,7 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The connections that are open, oldest first by their last request.
 #[derive(Clone, Default)]
-struct Held(Arc<Mutex<Vec<Caller>>>);
+struct Callers(Arc<Mutex<Vec<Caller>>>);
 
 struct Caller {
     id: u64,
@@ -67,7 +67,7 @@ struct Caller {
 /// goes whose last request is longest ago. For the same reason this wants a
 /// thread of its own, with nothing on it that takes long.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    let held = Held::default();
+    let held = Callers::default();
     for id in 0.. {
         match listener.accept().await {
             Ok((stream, address)) => {
@@ -91,7 +91,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
     }
 }
 
-impl Held {
+impl Callers {
     /// Closes the idlest connection of an address that has its share, else the
     /// idlest of all where all places are taken.
     fn make_room(&self, address: IpAddr) {

@@ -35,11 +35,12 @@ const H1_BUFFER: usize = 32 << 10;
 /// Calls in flight on one HTTP/2 connection; Go's client opens another
 /// connection beyond.
 const H2_STREAMS: u32 = 32;
-/// What one stream may send unread. A usual review fits three times.
-const H2_STREAM_WINDOW: u32 = 32 << 10;
-/// What a connection may send unread: all streams at once, so that those whose
-/// bodies wait for the pool cannot stop those that have their room.
-const H2_CONNECTION_WINDOW: u32 = H2_STREAMS * H2_STREAM_WINDOW;
+/// What one stream may send unread. A usual review (9 KB) fits.
+const H2_STREAM_WINDOW: u32 = 16 << 10;
+/// What a connection may send unread, the least that the protocol knows: it is
+/// memory that nobody counts, a thousand times. Four bodies that wait for room
+/// hold up the others on their connection.
+const H2_CONNECTION_WINDOW: u32 = (1 << 16) - 1;
 /// What one request's header list may take.
 const H2_HEADER_LIST: u32 = 16 << 10;
 
@@ -51,7 +52,12 @@ pub(super) async fn run<D: Decide>(stream: TcpStream, tls: TlsAcceptor, webhook:
         debug!(%error, "setting TCP_NODELAY");
     }
     let limits = webhook.limits();
-    let stream = match timeout(limits.handshake, tls.accept(stream)).await {
+    let handshake = tokio::select! {
+        handshake = timeout(limits.handshake, tls.accept(stream)) => handshake,
+        // The place went to another.
+        () = entry.aborted() => return,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             webhook.handshake_failed(reason(&error), &error);
@@ -92,11 +98,10 @@ pub(super) async fn run<D: Decide>(stream: TcpStream, tls: TlsAcceptor, webhook:
 
 async fn answer<D: Decide>(
     webhook: &Webhook<D>,
-    entry: &Entry,
+    entry: &Arc<Entry>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let in_flight = entry.begin();
-    Ok(webhook.answer(request, in_flight.is_last()).await)
+    Ok(webhook.answer(request, entry.begin()).await)
 }
 
 /// Polls a connection until it ends, obeying orders.
@@ -167,6 +172,16 @@ struct Watched {
     /// pings and window updates come at any time.
     heads: bool,
     shut: bool,
+}
+
+impl Drop for Watched {
+    /// Who was cut off, perhaps for not reading, leaves nothing behind in the
+    /// system's buffers either.
+    fn drop(&mut self) {
+        if self.entry.is_aborted() {
+            let _ = self.stream.get_ref().0.set_zero_linger();
+        }
+    }
 }
 
 impl AsyncRead for Watched {

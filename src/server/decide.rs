@@ -3,15 +3,17 @@
 use hyper::StatusCode;
 use tracing::{debug, info};
 
-use crate::metrics::{Label, Outcome};
+use crate::admission::{Outcome, Summary};
+use crate::metrics::{Label, RequestEnd, Undecided};
 
 /// Decides on the body of one request to `/mutate`.
 ///
-/// Called on the connection's own task, so it must be quick, as a usual
-/// decision's ten microseconds are, and wait for nothing.
+/// A usual decision takes ten microseconds, on the connection's own task, and
+/// waits for nothing. One that must know something first may wait for it, a
+/// moment and no longer: the API server waits too.
 pub trait Decide: Send + Sync + 'static {
     /// The answer to one AdmissionReview, whatever the bytes are.
-    fn decide(&self, body: &[u8]) -> Answer;
+    fn decide(&self, body: &[u8]) -> impl Future<Output = Answer> + Send;
 }
 
 /// The answer to one request.
@@ -19,78 +21,75 @@ pub trait Decide: Send + Sync + 'static {
 pub struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
-    pub(super) outcome: Outcome,
-    pub(super) record: Option<Record>,
+    pub(super) end: RequestEnd,
+    pub(super) summary: Option<Summary>,
 }
 
-/// What the log says about one decision. Names and counts; never a value of
-/// the pod's environment, nor its body.
-#[derive(Clone, Debug, Default)]
-pub struct Record {
-    /// The request's namespace.
-    pub namespace: String,
-    /// The pod's name, or its `generateName` where it has none yet.
-    pub pod: String,
-    /// The request's uid, which the API server's audit log has too.
-    pub uid: String,
-    /// Whether nothing will be stored.
-    pub dry_run: bool,
-    /// The policies that matched, by name.
-    pub policies: Vec<String>,
-    /// How many JSON Patch operations the answer holds.
-    pub operations: usize,
-    /// How many modifiers were left out.
-    pub skipped: usize,
-}
+/// Names of policies that a log line holds; of more it says how many.
+const NAMES: usize = 8;
 
 impl Answer {
     /// An AdmissionReview, as JSON, with status 200.
     #[must_use]
     pub fn review(body: Vec<u8>, outcome: Outcome) -> Self {
-        Self { status: StatusCode::OK, body, outcome, record: None }
+        Self { status: StatusCode::OK, body, end: RequestEnd::Decided(outcome), summary: None }
     }
 
     /// Status 400, with the one line that says why the body is no review. It
     /// must not quote the body.
     #[must_use]
     pub fn unreadable(reason: &str) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            body: line(reason).into_bytes(),
-            outcome: Outcome::Unreadable,
-            record: None,
-        }
+        Self::undecided(StatusCode::BAD_REQUEST, Undecided::Unreadable, reason)
+    }
+
+    /// Another status, with one line that says why.
+    pub(super) fn undecided(status: StatusCode, why: Undecided, reason: &str) -> Self {
+        Self { status, body: line(reason).into_bytes(), end: RequestEnd::Undecided(why), summary: None }
     }
 
     /// The same answer, with what the log says about it.
     #[must_use]
-    pub fn with_record(self, record: Record) -> Self {
-        Self { record: Some(record), ..self }
+    pub fn with_summary(self, summary: Summary) -> Self {
+        Self { summary: Some(summary), ..self }
+    }
+
+    /// One event: at `info` where the pod was changed or refused, and where the
+    /// body could not be read, of which nobody else would tell.
+    pub(super) fn log(&self, bytes: usize) {
+        match (self.end, &self.summary) {
+            (RequestEnd::Decided(outcome), Some(summary)) => log_decision(outcome, summary),
+            (RequestEnd::Undecided(Undecided::Unreadable), _) => {
+                let error = String::from_utf8_lossy(&self.body);
+                info!(outcome = self.end.text(), bytes, error = error.trim_end(), "answered with status 400");
+            }
+            _ => {}
+        }
     }
 }
 
-impl Record {
-    /// One event: at `info` where the pod was changed or refused.
-    pub(super) fn log(&self, outcome: Outcome) {
-        macro_rules! event {
-            ($level:ident) => {
-                $level!(
-                    outcome = outcome.text(),
-                    namespace = self.namespace,
-                    pod = self.pod,
-                    uid = self.uid,
-                    dry_run = self.dry_run,
-                    policies = self.policies.join(","),
-                    operations = self.operations,
-                    skipped = self.skipped,
-                    "decided"
-                )
-            };
-        }
-        match outcome {
-            Outcome::Patched | Outcome::Refused => event!(info),
-            _ => event!(debug),
-        }
+fn log_decision(outcome: Outcome, summary: &Summary) {
+    let mut policies = summary.policies.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(",");
+    if summary.policies.len() > NAMES {
+        policies = format!("{policies} and {} more", summary.policies.len() - NAMES);
+    }
+    macro_rules! event {
+        ($level:ident) => {
+            $level!(
+                outcome = outcome.word(),
+                namespace = summary.namespace,
+                pod = summary.pod,
+                uid = summary.uid,
+                dry_run = summary.dry_run,
+                policies,
+                operations = summary.operations,
+                skipped = summary.skipped,
+                "decided"
+            )
+        };
+    }
+    match outcome {
+        Outcome::Patched | Outcome::Refused => event!(info),
+        _ => event!(debug),
     }
 }
 

@@ -1,35 +1,38 @@
 //! From a request to its answer: path, method, content type, body, decision.
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
+use futures::FutureExt;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use tracing::{debug, error};
 
-use super::body::{self, BodyError, Pool, Received};
-use super::decide::{Answer, Decide, line};
+use super::body::{self, BodyError};
+use super::connections::InFlight;
+use super::decide::{Answer, Decide};
 use super::limits::Limits;
-use crate::metrics::{HandshakeFailure, Label, Metrics, Outcome};
+use super::pool::{NoRoom, Pool, Room};
+use crate::metrics::{HandshakeFailure, Label, Metrics, Undecided};
 
 /// The path that the registration names.
 pub(super) const PATH: &str = "/mutate";
-
-/// From here on a decision takes milliseconds, and runs where it holds up no
-/// other connection.
-const LARGE: usize = 1 << 20;
 
 /// What all connections share.
 pub(super) struct Webhook<D> {
     decide: Arc<D>,
     limits: Limits,
+    /// Bytes of bodies and answers.
     pool: Pool,
+    /// Decisions on large bodies.
+    turns: Pool,
     metrics: Arc<Metrics>,
     leaving: AtomicBool,
 }
@@ -43,9 +46,19 @@ enum Refusal {
     Body(BodyError),
 }
 
+/// An answer on its way. What it holds, and its request, end when the last
+/// byte is handed to the system, or with the connection.
+struct Sent {
+    bytes: Vec<u8>,
+    _room: Room,
+    _in_flight: InFlight,
+}
+
 impl<D: Decide> Webhook<D> {
     pub(super) fn new(decide: Arc<D>, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { decide, pool: Pool::new(&limits), limits, metrics, leaving: AtomicBool::new(false) }
+        let pool = Pool::seen(limits.pool_bytes, limits.pool_bytes / 2, metrics.pool_bytes.clone());
+        let turns = Pool::new(limits.decisions, limits.decisions.saturating_sub(1).max(1));
+        Self { decide, limits, pool, turns, metrics, leaving: AtomicBool::new(false) }
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -65,19 +78,29 @@ impl<D: Decide> Webhook<D> {
         debug!(reason = reason.text(), %error, "TLS handshake failed");
     }
 
-    pub(super) async fn answer(&self, request: Request<Incoming>, last: bool) -> Response<Full<Bytes>> {
+    pub(super) async fn answer(&self, request: Request<Incoming>, in_flight: InFlight) -> Response<Full<Bytes>> {
         let started = Instant::now();
-        let close = request.version() < Version::HTTP_2 && (last || self.leaving.load(Ordering::Relaxed));
-        let answer = match self.accept(request).await {
-            Ok(received) => self.decide(received).await,
-            Err(refusal) => refusal.answer(&self.limits),
+        let last = in_flight.is_last() || self.leaving.load(Ordering::Relaxed);
+        let close = request.version() < Version::HTTP_2 && last;
+        let mut room = self.pool.room(in_flight.entry());
+        let deadline = started + self.limits.body;
+        let (answer, bytes) = match self.accept(request, &in_flight, &mut room, deadline).await {
+            Ok(body) => {
+                in_flight.deciding();
+                room.deciding();
+                let bytes = body.len();
+                (self.decide(body, &in_flight, deadline).await, bytes)
+            }
+            Err(refusal) => (refusal.answer(&self.limits), 0),
         };
         self.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
-        self.metrics.requests.count(answer.outcome);
-        if let Some(record) = &answer.record {
-            record.log(answer.outcome);
-        }
-        let mut response = respond(answer);
+        self.metrics.requests.count(answer.end);
+        answer.log(bytes);
+        // A small answer to a small body is free as that was.
+        let is_free = in_flight.has_free_body() && answer.body.len() <= self.limits.small_body_bytes;
+        room.sending(if is_free { 0 } else { answer.body.len() });
+        in_flight.sending();
+        let mut response = respond(answer, room, in_flight);
         if close {
             let headers = response.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -85,7 +108,13 @@ impl<D: Decide> Webhook<D> {
         response
     }
 
-    async fn accept(&self, request: Request<Incoming>) -> Result<Received, Refusal> {
+    async fn accept(
+        &self,
+        request: Request<Incoming>,
+        in_flight: &InFlight,
+        room: &mut Room,
+        deadline: Instant,
+    ) -> Result<Bytes, Refusal> {
         if request.uri().path() != PATH {
             return Err(Refusal::Path);
         }
@@ -95,17 +124,30 @@ impl<D: Decide> Webhook<D> {
         if !is_json(request.headers()) {
             return Err(Refusal::ContentType);
         }
-        body::read(request.into_body(), &self.limits, &self.pool).await.map_err(Refusal::Body)
+        let free = if in_flight.has_free_body() { self.limits.small_body_bytes } else { 0 };
+        body::read(request.into_body(), &self.limits, free, room, deadline).await.map_err(Refusal::Body)
     }
 
-    async fn decide(&self, received: Received) -> Answer {
+    async fn decide(&self, body: Bytes, in_flight: &InFlight, deadline: Instant) -> Answer {
+        if body.len() <= self.limits.small_body_bytes {
+            let started = Instant::now();
+            let answer = guarded(&*self.decide, &body).await;
+            self.metrics.decision_seconds.observe(started.elapsed().as_secs_f64());
+            return answer;
+        }
+        let mut turn = self.turns.room(in_flight.entry());
+        if turn.turn(deadline).await == Err(NoRoom) {
+            return Refusal::Body(BodyError::Overloaded).answer(&self.limits);
+        }
         let started = Instant::now();
-        let answer = if received.bytes().len() < LARGE {
-            guarded(&*self.decide, received.bytes())
-        } else {
-            let decide = Arc::clone(&self.decide);
-            spawn_blocking(move || guarded(&*decide, received.bytes())).await.unwrap_or_else(|_| failed())
-        };
+        let (decide, runtime) = (Arc::clone(&self.decide), Handle::current());
+        // The turn goes with the decision: it lasts even where the client is gone.
+        let decided = spawn_blocking(move || {
+            let answer = runtime.block_on(guarded(&*decide, &body));
+            drop(turn);
+            answer
+        });
+        let answer = decided.await.unwrap_or_else(|_| failed());
         self.metrics.decision_seconds.observe(started.elapsed().as_secs_f64());
         answer
     }
@@ -113,68 +155,71 @@ impl<D: Decide> Webhook<D> {
 
 impl Refusal {
     fn answer(&self, limits: &Limits) -> Answer {
-        let (status, outcome, text) = match self {
+        let (status, why, text) = match self {
             Self::Path => (
                 StatusCode::NOT_FOUND,
-                Outcome::NotFound,
+                Undecided::NotFound,
                 format!("this path is not served: POST AdmissionReviews to {PATH}"),
             ),
             Self::Method => {
-                (StatusCode::METHOD_NOT_ALLOWED, Outcome::MethodNotAllowed, format!("{PATH} takes POST only"))
+                (StatusCode::METHOD_NOT_ALLOWED, Undecided::MethodNotAllowed, format!("{PATH} takes POST only"))
             }
             Self::ContentType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                Outcome::UnsupportedMediaType,
+                Undecided::UnsupportedMediaType,
                 "the content type must be application/json".to_owned(),
             ),
             Self::Body(BodyError::TooLarge) => (
                 StatusCode::PAYLOAD_TOO_LARGE,
-                Outcome::TooLarge,
+                Undecided::TooLarge,
                 format!("the body is over the limit of {} bytes", limits.body_bytes),
             ),
             Self::Body(BodyError::TimedOut) => (
                 StatusCode::REQUEST_TIMEOUT,
-                Outcome::TimedOut,
+                Undecided::TimedOut,
                 format!("the body did not come within {:?}", limits.body),
             ),
             Self::Body(BodyError::Overloaded) => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                Outcome::Overloaded,
+                Undecided::Overloaded,
                 format!(
-                    "other large bodies hold the {} bytes there are for them, and did not end within {:?}",
-                    limits.pool_bytes, limits.body
+                    "other large bodies hold the {} bytes there are for them, or were given this one's room",
+                    limits.pool_bytes
                 ),
             ),
             Self::Body(BodyError::Disconnected) => {
-                (StatusCode::BAD_REQUEST, Outcome::Disconnected, "the body broke off".to_owned())
+                (StatusCode::BAD_REQUEST, Undecided::Disconnected, "the body broke off".to_owned())
             }
         };
-        Answer { status, body: line(&text).into_bytes(), outcome, record: None }
+        Answer::undecided(status, why, &text)
     }
 }
 
 /// A panic costs the one request that caused it: the pods of others on the
 /// same HTTP/2 connection go on.
-fn guarded<D: Decide>(decide: &D, body: &[u8]) -> Answer {
-    panic::catch_unwind(AssertUnwindSafe(|| decide.decide(body))).unwrap_or_else(|_| {
-        // The panic's own text, which the hook prints, is not for the client.
+async fn guarded<D: Decide>(decide: &D, body: &[u8]) -> Answer {
+    AssertUnwindSafe(decide.decide(body)).catch_unwind().await.unwrap_or_else(|_| {
+        // The panic's own text, which the hook leaves out, is not for the client.
         error!(bytes = body.len(), "the decision panicked");
         failed()
     })
 }
 
 fn failed() -> Answer {
-    Answer {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        body: line("the decision failed; the log has more").into_bytes(),
-        outcome: Outcome::Failed,
-        record: None,
+    let text = "the decision failed; the log has more";
+    Answer::undecided(StatusCode::INTERNAL_SERVER_ERROR, Undecided::Failed, text)
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
+fn respond(answer: Answer, room: Room, in_flight: InFlight) -> Response<Full<Bytes>> {
     let json = answer.status == StatusCode::OK;
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    let sent = Sent { bytes: answer.body, _room: room, _in_flight: in_flight };
+    let mut response = Response::new(Full::new(Bytes::from_owner(sent)));
     *response.status_mut() = answer.status;
     let mut set = |name: HeaderName, value| {
         response.headers_mut().insert(name, HeaderValue::from_static(value));

@@ -148,7 +148,7 @@ impl Field {
         for _ in 0..200 {
             self.try_out(&pod(json!({"containers": [container("probe")]}))).await;
             let mut answered = 0;
-            for outcome in ["patched", "no_match", "unchanged", "refused", "skipped"] {
+            for outcome in ["patched", "no_match", "unchanged", "refused", "excluded", "opted_out"] {
                 answered += self.stowage.requests(outcome).await;
             }
             if answered > 0 {

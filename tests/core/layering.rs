@@ -70,7 +70,10 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("tasks", &["shutdown"]),
     ("standalone", &["certs"]),
     ("files", &["metrics", "policy"]),
-    ("cluster", &["admission", "certs", "field_error", "labels", "metrics", "names", "policy", "reaper", "reason", "threshold"]),
+    (
+        "cluster",
+        &["admission", "certs", "field_error", "labels", "metrics", "names", "policy", "reaper", "reason", "threshold"],
+    ),
     ("server", &["admission", "certs", "files", "metrics", "reason", "shutdown"]),
     ("cli", &["*"]),
     ("main", &["*"]),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use stowage::metrics::{Metrics, Outcome};
+use stowage::admission::Outcome;
+use stowage::metrics::{Metrics, RequestEnd};
 use stowage::server::admin::{self, Admin};
 use stowage::server::readiness::{Check, Readiness};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,7 +78,7 @@ async fn readyz_tells_which_check_fails_and_why() {
 async fn livez_answers_whether_ready_or_not_and_metrics_are_prometheus_text() {
     let port = start().await;
     assert_eq!(port.get("/livez").await, (200, "ok\n".to_owned()));
-    port.metrics.requests.count(Outcome::Patched);
+    port.metrics.requests.count(RequestEnd::Decided(Outcome::Patched));
     let (status, text) = port.get("/metrics").await;
     assert_eq!(status, 200);
     assert!(text.contains("\nstowage_requests_total{outcome=\"patched\"} 1\n"));

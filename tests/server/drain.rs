@@ -146,7 +146,7 @@ async fn what_does_not_end_in_time_is_cut_off() {
 }
 
 /// A body that comes when the test sends it.
-struct Piecewise(mpsc::Receiver<Bytes>);
+pub(crate) struct Piecewise(pub(crate) mpsc::Receiver<Bytes>);
 
 impl Body for Piecewise {
     type Data = Bytes;

@@ -18,9 +18,10 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use stowage::admission::Outcome;
 use stowage::certs::Served;
 use stowage::certs::issue::{Authority, DAY};
-use stowage::metrics::{Metrics, Outcome};
+use stowage::metrics::Metrics;
 use stowage::server::tls::{self, ServingCertificate};
 use stowage::server::{self, Answer, Decide, Limits};
 use stowage::shutdown::Phase;
@@ -39,14 +40,24 @@ pub(crate) const BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 /// Longer than anything here takes, shorter than anyone waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Answers with the body's length; panics or refuses when told so.
+/// Answers with the body's length; panics, refuses, takes long or says much when told so.
 struct Lengths;
 
+/// How long a decision takes whose body begins with `slow`.
+pub(crate) const SLOW: Duration = Duration::from_millis(400);
+/// How long an answer is whose body begins with `much`: more than the system keeps for a client that does not read.
+pub(crate) const MUCH: usize = 32 << 20;
+
 impl Decide for Lengths {
-    fn decide(&self, body: &[u8]) -> Answer {
+    async fn decide(&self, body: &[u8]) -> Answer {
         match body {
             b"panic" => panic!("told so"),
             b"unreadable" => Answer::unreadable("this is no AdmissionReview"),
+            _ if body.starts_with(b"slow") => {
+                std::thread::sleep(SLOW);
+                Answer::review(b"slow".to_vec(), Outcome::NoMatch)
+            }
+            _ if body.starts_with(b"much") => Answer::review(vec![b'x'; MUCH], Outcome::NoMatch),
             _ => Answer::review(body.len().to_string().into_bytes(), Outcome::NoMatch),
         }
     }
@@ -95,6 +106,7 @@ pub(crate) fn limits() -> Limits {
         header: Duration::from_millis(300),
         body: Duration::from_millis(400),
         linger: Duration::from_millis(300),
+        answer: Duration::from_millis(400),
         drain: Duration::from_secs(5),
         body_bytes: 1 << 20,
         ..Limits::default()

@@ -5,7 +5,9 @@
 mod admin;
 mod cap;
 mod drain;
+mod hostile;
 mod https;
+mod process;
 mod serving;
 mod standalone;
 mod tls_reload;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use hyper::{Method, StatusCode};
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
-use stowage::metrics::{HandshakeFailure, Outcome};
+use stowage::admission::Outcome;
+use stowage::metrics::{HandshakeFailure, RequestEnd, Undecided};
 use stowage::server::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -30,7 +31,7 @@ async fn answers_over_both_protocols_and_both_versions_of_tls() {
             }
         }
     }
-    assert_eq!(server.metrics.requests.total(Outcome::NoMatch), 8);
+    assert_eq!(server.metrics.requests.total(RequestEnd::Decided(Outcome::NoMatch)), 8);
     assert_eq!(server.metrics.request_seconds.get_sample_count(), 8);
 }
 
@@ -60,8 +61,8 @@ async fn refuses_other_paths_methods_and_types_with_one_line_that_says_why() {
         assert_eq!(reply.text, "this is no AdmissionReview\n");
         assert_eq!(reply.headers["content-type"], "text/plain; charset=utf-8");
     }
-    assert_eq!(server.metrics.requests.total(Outcome::NotFound), 4);
-    assert_eq!(server.metrics.requests.total(Outcome::Unreadable), 2);
+    assert_eq!(server.metrics.requests.total(RequestEnd::Undecided(Undecided::NotFound)), 4);
+    assert_eq!(server.metrics.requests.total(RequestEnd::Undecided(Undecided::Unreadable)), 2);
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn a_panic_costs_one_request_and_not_its_connection() {
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(client.post("1").await.status, StatusCode::OK);
     }
-    assert_eq!(server.metrics.requests.total(Outcome::Failed), 2);
+    assert_eq!(server.metrics.requests.total(RequestEnd::Undecided(Undecided::Failed)), 2);
 }
 
 #[tokio::test]
@@ -102,7 +103,7 @@ async fn a_client_that_sends_its_whole_body_first_still_learns_that_it_is_too_lo
         let reply = read_until(&mut stream, "bytes\n").await.unwrap();
         assert!(reply.starts_with("HTTP/1.1 413 "), "{reply}");
     }
-    assert_eq!(server.metrics.requests.total(Outcome::TooLarge), 2);
+    assert_eq!(server.metrics.requests.total(RequestEnd::Undecided(Undecided::TooLarge)), 2);
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ async fn a_newcomer_is_refused_where_all_are_busy_and_let_in_when_one_is_not() {
     let connections = connections(4);
     let places: Vec<_> = (0..4).map(|last| opened(&connections, last)).collect();
     let mut busy: Vec<_> = places.iter().map(|place| place.entry().begin()).collect();
+    busy.iter().for_each(InFlight::deciding);
     assert!(connections.admit(address(9)).is_none());
     assert_eq!(refused(&connections, ConnectionRefusal::Total), 1);
     busy.pop();
@@ -71,10 +72,71 @@ async fn one_address_has_a_quarter_and_evicts_its_own_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_is_never_idle() {
-    let connections = connections(1);
-    let _handshake = connections.admit(address(1)).unwrap();
-    assert!(connections.admit(address(2)).is_none());
+async fn the_address_that_holds_most_gives_way_handshake_first_then_idle_then_body() {
+    let connections = connections(12);
+    let busy = |last| {
+        let place = opened(&connections, last);
+        let in_flight = place.entry().begin();
+        in_flight.deciding();
+        (place, in_flight)
+    };
+    let (body, idle) = (opened(&connections, 1), opened(&connections, 1));
+    let _in_flight = body.entry().begin();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let handshake = connections.admit(address(1)).unwrap();
+    let mut others: Vec<_> = [2, 2, 3, 3, 4, 4, 5, 5, 6].map(busy).into();
+    let mut gone = Vec::new();
+    for newcomer in 7..10 {
+        others.push(busy(newcomer));
+        gone.push([&handshake, &idle, &body].map(|place| told(place) == Some(Order::Abort)));
+    }
+    assert_eq!(gone, [[true, false, false], [true, true, false], [true, true, true]]);
+    assert!(others.iter().all(|(place, _)| told(place).is_none()));
+    assert!(connections.admit(address(10)).is_none(), "the rest is being decided on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_pushes_out_an_address_that_holds_no_more() {
+    let connections = connections(8);
+    let places: Vec<_> = [1, 1, 2, 2, 3, 3, 4, 4].map(|last| connections.admit(address(last)).unwrap()).into();
+    // One more for 4 would be more than a quarter; for 5 it is the first, for 6 too.
+    assert!(connections.admit(address(4)).is_none());
+    let fifth = connections.admit(address(5)).unwrap();
+    let again = connections.admit(address(5)).unwrap();
+    assert_eq!(refused(&connections, ConnectionRefusal::Evicted), 2);
+    let told_to_go = places.iter().filter(|place| told(place).is_some()).count();
+    assert_eq!(told_to_go, 2);
+    drop((fifth, again));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_has_had_an_answer_keeps_a_place() {
+    let connections = connections(4);
+    let mut places = vec![opened(&connections, 1)];
+    drop(places[0].entry().begin());
+    for last in 2..5 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        places.push(opened(&connections, last));
+    }
+    // The one of 1 is idle longest, and stays.
+    let _newcomer = connections.admit(address(9)).unwrap();
+    assert_eq!(told(&places[0]), None);
+    assert_eq!(told(&places[1]), Some(Order::Abort));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_ends_in_time() {
+    let connections = connections(4);
+    let place = opened(&connections, 1);
+    let in_flight = place.entry().begin();
+    in_flight.sending();
+    tokio::time::advance(connections.limits.answer / 2).await;
+    connections.sweep(Instant::now());
+    assert_eq!(told(&place), None);
+    tokio::time::advance(connections.limits.answer).await;
+    connections.sweep(Instant::now());
+    assert_eq!(told(&place), Some(Order::Abort));
+    assert_eq!(refused(&connections, ConnectionRefusal::SlowReader), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,12 +8,13 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stowage::{
+    admission::Outcome,
     admission::{Outcome as Decided, admit},
     certs::{
         Served,
         issue::{Authority, DAY},
     },
-    metrics::{Metrics, Outcome},
+    metrics::Metrics,
     policy::loaded::Loaded,
     server::{
         self, Answer, Decide, Limits,
@@ -36,7 +37,7 @@ struct Other {
 }
 
 impl Decide for Other {
-    fn decide(&self, body: &[u8]) -> Answer {
+    async fn decide(&self, body: &[u8]) -> Answer {
         self.asked.lock().unwrap().push(body.to_vec());
         let review: Value = serde_json::from_slice(body).unwrap();
         let mut response = json!({"uid": review["request"]["uid"], "allowed": true});
