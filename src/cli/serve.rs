@@ -2,6 +2,7 @@
 
 mod cluster;
 mod decider;
+mod descriptors;
 mod world;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
@@ -105,8 +106,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let log = telemetry::init(args.log_format, filter.as_deref()).context("setting up the log")?;
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).context("registering metrics")?);
     metrics.count_dropped_lines(log.lost());
-    let workers = thread::available_parallelism().map_or(1, |cores| cores.get().min(4));
-    let runtime = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = runtime.context("starting the runtime")?;
     let mut tasks = Tasks::new();
     let (admin, signals) = {
@@ -177,7 +177,7 @@ async fn serve(
     };
     info!(listen = %started.address, admin = %admin.address, "serving");
     let tls = tls::server_config(started.certificate).context("setting up TLS")?;
-    let limits = Limits { connections: args.max_connections.into(), ..Limits::default() };
+    let limits = limits(args);
     let leave = || admin.readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
     let serving = until_signalled(signals, args.shutdown_delay, leave, |phase| {
         server::serve(started.listener, tls, started.decider, limits, Arc::clone(metrics), phase)
@@ -191,6 +191,21 @@ async fn serve(
     }
     info!("stopped");
     Ok(())
+}
+
+fn limits(args: &Args) -> Limits {
+    let descriptors = descriptors::raise();
+    let wanted = args.max_connections.into();
+    let connections = descriptors::connections(wanted, descriptors);
+    if connections < wanted {
+        warn!(descriptors, wanted, connections, "the limit on descriptors allows fewer connections");
+    }
+    // As many as there are workers, which they leave free for everything else.
+    Limits { connections, decisions: workers().max(2), ..Limits::default() }
+}
+
+fn workers() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
 }
 
 /// What serving needs.
