@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     defaults::resources::Resources,
-    field_error::{Problems, below},
+    field_error::{FieldError, Problems, field, item},
     names,
 };
 
@@ -71,21 +71,23 @@ impl Defaults {
             let compiled = Resources::compile(amounts(&resources.requests), amounts(&resources.limits));
             match compiled {
                 Ok(compiled) => defaults.resources = compiled,
-                Err(wrong) => problems.extend(wrong.into_iter().map(|(path, m)| (below("resources", &path), m))),
+                Err(wrong) => problems.extend(wrong.into_iter().map(|problem| problem.below("resources"))),
             }
             if resources.claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
-                problems.push(("resources.claims".into(), "a claim is not a default; give requests and limits".into()));
+                let why = "a claim is not a default; give requests and limits";
+                problems.push(FieldError::new("resources.claims", why));
             }
         }
         for (index, secret) in spec.image_pull_secrets.iter().enumerate() {
             if let Err(allowed) = names::secret_name(&secret.name) {
-                problems.push((format!("imagePullSecrets[{index}].name"), format!("{:?} {allowed}", secret.name)));
+                let path = field(&item("imagePullSecrets", index), "name");
+                problems.push(FieldError::new(path, format!("{:?} {allowed}", secret.name)));
             }
             defaults.image_pull_secrets.push(secret.name.clone());
         }
         if let Some(name) = spec.service_account_name.as_deref().filter(|name| !name.is_empty()) {
             if let Err(allowed) = names::service_account_name(name) {
-                problems.push(("serviceAccountName".into(), format!("{name:?} {allowed}")));
+                problems.push(FieldError::new("serviceAccountName", format!("{name:?} {allowed}")));
             }
             defaults.service_account_name = Some(name.to_owned());
         }

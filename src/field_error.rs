@@ -17,6 +17,12 @@ impl FieldError {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), message: message.into() }
     }
+
+    /// The same mistake, of a block that stands at `parent`.
+    #[must_use]
+    pub fn below(self, parent: &str) -> Self {
+        Self { path: below(parent, &self.path), ..self }
+    }
 }
 
 impl std::fmt::Display for FieldError {
@@ -25,9 +31,8 @@ impl std::fmt::Display for FieldError {
     }
 }
 
-/// Everything that is wrong: the path of the field below the checked value's own path, and what is
-/// wrong with it.
-pub type Problems = Vec<(String, String)>;
+/// Everything that is wrong with a block, each with its path below the block's own.
+pub type Problems = Vec<FieldError>;
 
 /// A field's path below `parent`: `parent.name`, or `parent["odd/name"]`.
 #[must_use]
@@ -57,9 +62,10 @@ pub fn below(parent: &str, relative: &str) -> String {
     }
 }
 
+/// Adds what is wrong with `value`, which stands at `path`.
 pub(crate) fn check(path: &str, value: &str, outcome: names::Check, problems: &mut Problems) {
     if let Err(allowed) = outcome {
-        problems.push((path.to_owned(), format!("value {value:?} {allowed}")));
+        problems.push(FieldError::new(path, format!("{value:?} {allowed}")));
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{
-    field_error::{FieldError, field, item},
+    field_error::{FieldError, check, field, item},
     names,
 };
 
@@ -53,8 +53,8 @@ impl Selector {
         let mut requirements = Vec::new();
         for (key, value) in selector.match_labels.iter().flatten() {
             let at = field(&field(path, "matchLabels"), key);
-            check(names::label_key(key), key, &at, errors);
-            check(names::label_value(value), value, &at, errors);
+            check(&at, key, names::label_key(key), errors);
+            check(&at, value, names::label_value(value), errors);
             requirements.push(Requirement {
                 key: key.clone(),
                 condition: Condition::In([value.clone()].into_iter().collect()),
@@ -62,13 +62,14 @@ impl Selector {
         }
         for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
             let at = item(&field(path, "matchExpressions"), index);
-            check(names::label_key(&expression.key), &expression.key, &field(&at, "key"), errors);
+            check(&field(&at, "key"), &expression.key, names::label_key(&expression.key), errors);
             let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
             for value in &values {
-                check(names::label_value(value), value, &field(&at, "values"), errors);
+                check(&field(&at, "values"), value, names::label_value(value), errors);
             }
             let takes_values = matches!(expression.operator.as_str(), "In" | "NotIn");
-            if takes_values == values.is_empty() {
+            let takes_none = matches!(expression.operator.as_str(), "Exists" | "DoesNotExist");
+            if takes_values && values.is_empty() || takes_none && !values.is_empty() {
                 let message = if takes_values { "needs at least one value" } else { "takes no values" };
                 errors.push(FieldError::new(field(&at, "values"), format!("{} {message}", expression.operator)));
             }
@@ -124,11 +125,5 @@ impl Requirement {
             Condition::Exists => value.is_some(),
             Condition::DoesNotExist => value.is_none(),
         }
-    }
-}
-
-fn check(outcome: names::Check, value: &str, path: &str, errors: &mut Vec<FieldError>) {
-    if let Err(allowed) = outcome {
-        errors.push(FieldError::new(path, format!("{value:?} {}", allowed)));
     }
 }

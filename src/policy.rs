@@ -6,6 +6,7 @@
 pub mod compile;
 pub mod crd;
 pub mod document;
+pub mod fragment;
 pub mod index;
 pub mod loaded;
 pub mod modifier;
@@ -18,7 +19,7 @@ pub mod status;
 pub mod template;
 pub mod world;
 
-use std::{cmp::Ordering, fmt, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
     defaults::Defaults,
@@ -26,7 +27,8 @@ use crate::{
     labels::Selector,
     placement::{Affinity, Toleration, preemption::Preemption},
     policy::{
-        modifier::{EnvUnit, Fragment, Modifier, Unit},
+        fragment::Fragment,
+        modifier::{EnvUnit, Modifier, Unit},
         spec::{AutoMountType, ImagePullPolicy, OnConflict, Store},
         template::Template,
     },
@@ -84,6 +86,8 @@ pub struct Policy {
     pub thresholds: Option<StateThresholds>,
     /// What the watcher does then.
     pub on_exceeded: OnExceededSpec,
+    /// Labels of pods that the selector and placeholders read.
+    pub labels_read: BTreeSet<String>,
     /// What a person should know of the policy, though it is accepted.
     pub notes: Vec<FieldError>,
 }

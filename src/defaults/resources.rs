@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     defaults::edits::{Edits, add},
-    field_error::Problems,
+    field_error::{FieldError, Problems, field},
     names,
     quantity::Quantity,
     reason::Note,
@@ -54,7 +54,7 @@ impl Resources {
             && !all().any(|one| matches!(one.resource.as_str(), "cpu" | "memory"))
         {
             let message = "must have cpu or memory where it has huge pages";
-            problems.push(("limits".to_owned(), message.to_owned()));
+            problems.push(FieldError::new("limits", message));
         }
         if problems.is_empty() { Ok(Self { requests, limits }) } else { Err(problems) }
     }
@@ -162,17 +162,17 @@ fn amounts<'a>(
 ) -> Vec<Amount> {
     let mut amounts = Vec::new();
     for (resource, text) in pairs {
-        let path = format!("{list}[{resource}]");
+        let path = field(list, resource);
         if let Err(allowed) = names::container_resource(resource) {
-            problems.push((path.clone(), format!("value {resource:?} {allowed}")));
+            problems.push(FieldError::new(path.as_str(), format!("{resource:?} {allowed}")));
         }
         match text.parse::<Quantity>() {
-            Err(error) => problems.push((path, format!("value {text:?} {error}"))),
+            Err(error) => problems.push(FieldError::new(path, format!("{text:?} {error}"))),
             Ok(quantity) if quantity.is_negative() => {
-                problems.push((path, format!("value {text:?} must not be negative")));
+                problems.push(FieldError::new(path, format!("{text:?} must not be negative")));
             }
             Ok(quantity) if is_fixed(resource) && !quantity.is_whole() => {
-                problems.push((path, format!("value {text:?} must be a whole number")));
+                problems.push(FieldError::new(path, format!("{text:?} must be a whole number")));
             }
             Ok(quantity) => amounts.push(Amount { resource: resource.to_owned(), text: text.to_owned(), quantity }),
         }
@@ -189,7 +189,8 @@ fn check_request(request: &Amount, limit: Option<&Amount>, problems: &mut Proble
         Some(limit) if request.quantity > limit.quantity => "must not be over its limit",
         _ => return,
     };
-    problems.push((format!("requests[{}]", request.resource), format!("value {:?} {allowed}", request.text)));
+    let path = field("requests", &request.resource);
+    problems.push(FieldError::new(path, format!("{:?} {allowed}", request.text)));
 }
 
 fn find<'a>(amounts: &'a [Amount], resource: &str) -> Option<&'a Amount> {

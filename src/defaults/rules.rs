@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PodSecurityContext;
 
 use crate::{
-    field_error::{Problems, check},
+    field_error::{FieldError, Problems, below, check, field, item},
     names,
 };
 
@@ -36,21 +36,22 @@ pub fn security_context(path: &str, context: &PodSecurityContext) -> Problems {
             "must be MountOption or Recursive",
         ),
     ];
-    for (field, value, known, allowed) in words {
+    for (name, value, known, allowed) in words {
         if let Some(value) = value.as_deref().filter(|value| !known.contains(value)) {
-            check(&format!("{path}.{field}"), value, Err(allowed), &mut problems);
+            check(&field(path, name), value, Err(allowed), &mut problems);
         }
     }
     let sysctls = context.sysctls.as_deref().unwrap_or_default();
     for (index, sysctl) in sysctls.iter().enumerate() {
-        let at = format!("{path}.sysctls[{index}].name");
+        let at = field(&item(&field(path, "sysctls"), index), "name");
         check(&at, &sysctl.name, sysctl_name(&sysctl.name), &mut problems);
         if sysctls.iter().take(index).any(|other| other.name == sysctl.name) {
             check(&at, &sysctl.name, Err("must be there only once"), &mut problems);
         }
     }
     if context.run_as_non_root == Some(true) && context.run_as_user == Some(0) {
-        problems.push((format!("{path}.runAsUser"), "value 0 must not be root where runAsNonRoot is true".to_owned()));
+        let why = "0 is root, which runAsNonRoot forbids";
+        problems.push(FieldError::new(field(path, "runAsUser"), why));
     }
     problems
 }
@@ -63,9 +64,9 @@ fn check_ids(path: &str, context: &PodSecurityContext, problems: &mut Problems) 
     ];
     let groups = context.supplemental_groups.iter().flatten().enumerate();
     let groups = groups.map(|(index, id)| (format!("supplementalGroups[{index}]"), Some(*id)));
-    for (field, id) in single.into_iter().chain(groups) {
+    for (name, id) in single.into_iter().chain(groups) {
         if let Some(id) = id.filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
-            problems.push((format!("{path}.{field}"), format!("value {id} must be 0 to {}", i32::MAX)));
+            problems.push(FieldError::new(below(path, &name), format!("{id} must be 0 to {}", i32::MAX)));
         }
     }
 }
@@ -77,25 +78,25 @@ fn check_profiles(path: &str, context: &PodSecurityContext, problems: &mut Probl
         ("seccompProfile", seccomp.map(|one| (&one.type_, &one.localhost_profile))),
         ("appArmorProfile", app_armor.map(|one| (&one.type_, &one.localhost_profile))),
     ];
-    for (field, profile) in profiles {
+    for (name, profile) in profiles {
         let Some((kind, localhost)) = profile else {
             continue;
         };
-        let path = format!("{path}.{field}");
+        let path = field(path, name);
         let is_localhost = kind == "Localhost";
         if !is_localhost && !matches!(kind.as_str(), "RuntimeDefault" | "Unconfined") {
             let allowed = "must be RuntimeDefault, Localhost or Unconfined";
-            check(&format!("{path}.type"), kind, Err(allowed), problems);
+            check(&field(&path, "type"), kind, Err(allowed), problems);
         }
-        let at = format!("{path}.localhostProfile");
+        let at = field(&path, "localhostProfile");
         match localhost.as_deref() {
             None | Some("") if is_localhost => {
-                problems.push((at, "must be set where type is Localhost".to_owned()));
+                problems.push(FieldError::new(at, "must be set where type is Localhost"));
             }
             Some(profile) if !is_localhost => {
                 check(&at, profile, Err("must be left out unless type is Localhost"), problems);
             }
-            Some(profile) if field == "seccompProfile" => {
+            Some(profile) if name == "seccompProfile" => {
                 check(&at, profile, names::sub_path(profile), problems);
             }
             _ => {}
@@ -128,7 +129,7 @@ mod tests {
     fn paths(context: Value) -> Vec<String> {
         let context: PodSecurityContext = serde_json::from_value(context).unwrap();
         let problems = security_context("securityContext", &context);
-        problems.into_iter().map(|(path, _)| path).collect()
+        problems.into_iter().map(|problem| problem.path).collect()
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::{
     json::Json,
     policy::{
         Policy,
-        modifier::{EnvUnit, Fragment, MountUnit, Unit, VolumeUnit},
+        fragment::Fragment,
+        modifier::{EnvUnit, MountUnit, Unit, VolumeUnit},
         spec::OnConflict,
         template::{Facts, Unresolved},
     },

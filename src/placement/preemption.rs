@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    field_error::Problems,
+    field_error::{FieldError, Problems},
     placement::{
         Placement, Toleration,
         affinity::{self, TooManyTerms},
@@ -137,10 +137,8 @@ impl Preemption {
         problems.extend(rules::tolerations("tolerations", &spec.tolerations));
         let unlabelled = spec.node_selector.is_empty() && !spec.tolerations.is_empty();
         if spec.mode == Mode::Constrain && unlabelled {
-            problems.push((
-                "nodeSelector".to_owned(),
-                "mode \"constrain\" needs at least one label of preemptible nodes".to_owned(),
-            ));
+            let why = "mode \"constrain\" needs at least one label of preemptible nodes";
+            problems.push(FieldError::new("nodeSelector", why));
         }
         if !problems.is_empty() {
             return Err(problems);

@@ -14,6 +14,9 @@ pub const CLUSTER_KIND: &str = "ClusterInjectionPolicy";
 /// The namespaced kind, which acts in its own namespace only.
 pub const NAMESPACED_KIND: &str = "InjectionPolicy";
 
+/// Fields of a spec that do nothing by themselves: a policy needs another one beside them.
+pub const BESIDE_BLOCKS: [&str; 6] = ["match", "priority", "containers", "onConflict", "v3io", "trustedLabels"];
+
 /// Entries of a list or map where the type does not say otherwise. CEL rules below unbounded lists are refused by the
 /// API server for their cost.
 const MOST: u64 = 64;

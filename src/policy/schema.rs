@@ -141,7 +141,7 @@ fn names_of(properties: &Map<String, Value>) -> String {
     names.join(", ")
 }
 
-fn wrong_type(path: &str, wanted: &str, value: &Value) -> FieldError {
+pub(super) fn wrong_type(path: &str, wanted: &str, value: &Value) -> FieldError {
     // The value itself stays out: it may be a credential in the wrong place.
     let got = match value {
         Value::Null => "null",

@@ -124,6 +124,16 @@ impl Template {
         self.parts.contains(&Part::Username)
     }
 
+    /// The same, with `{username}` replaced by the template `user`.
+    #[must_use]
+    pub fn with_username(self, user: &Self) -> Self {
+        let parts = self.parts.into_iter().flat_map(|part| match part {
+            Part::Username => user.parts.clone(),
+            part => vec![part],
+        });
+        Self { parts: parts.collect(), kind: self.kind }
+    }
+
     /// The labels that occur.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {

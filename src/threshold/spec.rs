@@ -4,12 +4,12 @@
 //! with its field, and what it returns cannot be wrong.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Threshold;
+use crate::field_error::FieldError;
 use crate::threshold::{PerState, State};
 
 mod time_string;
@@ -141,15 +141,6 @@ pub enum ActionSpec {
     Evict,
     /// An Event, and nothing else.
     Report,
-}
-
-/// Something wrong in a block, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
-    /// The field below the block, as `running` or `overrides.min`.
-    pub path: String,
-    /// What is wrong and what would be right.
-    pub message: String,
 }
 
 /// A compiled `stateThresholds`.
@@ -292,18 +283,6 @@ impl MlrunDefaults {
 impl Default for Overrides {
     fn default() -> Self {
         Self { allow: true, min: None, max: None }
-    }
-}
-
-impl FieldError {
-    fn new(path: impl Into<String>, message: String) -> Self {
-        Self { path: path.into(), message }
-    }
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
     }
 }
 

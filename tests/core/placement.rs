@@ -224,7 +224,7 @@ fn a_pod_may_ask_for_what_the_policy_can_keep() {
 fn wrong_settings_name_every_field() {
     let spec = json!({"mode": "constrain", "tolerations": [{"key": "a b"}, {"operator": "Exists", "value": "x"}]});
     let problems = Preemption::compile(&serde_json::from_value(spec).unwrap()).unwrap_err();
-    let paths: Vec<&str> = problems.iter().map(|(path, _)| path.as_str()).collect();
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["tolerations[0].key", "tolerations[1].value", "nodeSelector"]);
 }
 
@@ -373,17 +373,17 @@ fn a_resource_of_the_whole_pod_is_left_to_it() {
 fn wrong_default_resources_are_refused_by_name() {
     type Pairs = &'static [(&'static str, &'static str)];
     let table: [(Pairs, Pairs, &[&str]); 7] = [
-        (&[("cpu", "2")], &[("cpu", "1")], &["requests[cpu]"]),
-        (&[("gpu", "1")], &[("cpu", "1K")], &["requests[gpu]", "limits[cpu]"]),
-        (&[("memory", "-1")], &[], &["requests[memory]"]),
-        (&[("nvidia.com/gpu", "1")], &[], &["requests[nvidia.com/gpu]"]),
-        (&[("nvidia.com/gpu", "1")], &[("nvidia.com/gpu", "2")], &["requests[nvidia.com/gpu]"]),
-        (&[], &[("nvidia.com/gpu", "500m")], &["limits[nvidia.com/gpu]"]),
+        (&[("cpu", "2")], &[("cpu", "1")], &["requests.cpu"]),
+        (&[("gpu", "1")], &[("cpu", "1K")], &["requests.gpu", "limits.cpu"]),
+        (&[("memory", "-1")], &[], &["requests.memory"]),
+        (&[("nvidia.com/gpu", "1")], &[], &["requests[\"nvidia.com/gpu\"]"]),
+        (&[("nvidia.com/gpu", "1")], &[("nvidia.com/gpu", "2")], &["requests[\"nvidia.com/gpu\"]"]),
+        (&[], &[("nvidia.com/gpu", "500m")], &["limits[\"nvidia.com/gpu\"]"]),
         (&[], &[("hugepages-2Mi", "4Mi")], &["limits"]),
     ];
     for (requests, limits, expected) in table {
         let problems = Resources::compile(requests.iter().copied(), limits.iter().copied()).unwrap_err();
-        let paths: Vec<&str> = problems.iter().map(|(path, _)| path.as_str()).collect();
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, expected, "{problems:?}");
     }
 }

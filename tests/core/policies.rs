@@ -28,7 +28,7 @@ fn names_file_line_and_field_path_of_everything_at_once() {
         "policy.yaml:6: spec.onConflict: \"keep\" is not allowed; use one of Keep, Override, Reject (did you mean Keep?)",
         "policy.yaml:9: spec.storage[0].pvc.claimname: unknown field; did you mean claimName?",
         "policy.yaml:8: spec.storage[0].pvc.claimName: required",
-        "policy.yaml:10: spec.storage[1].s3.secretName: must be a string, not a number",
+        "policy.yaml:9: spec.storage[1].s3.secretName: must be a string, not a number",
         "policy.yaml:11: spec.lables: unknown field; did you mean labels?",
     ] {
         assert!(found.contains(&line.to_owned()), "{found:#?} lacks {line}");
@@ -73,7 +73,7 @@ fn a_policy_without_a_block_that_does_something_is_refused() {
         "  v3io: {username: u, accessKeySecret: {name: s}}",
         "  containers: {include: [a]}",
     ] {
-        refuses(spec, &["spec: does nothing: it has no block besides match"]);
+        refuses(spec, &["spec: the policy changes nothing"]);
     }
     for spec in ["  autoMount: {}", "  onExceeded: {action: Report}", "  imagePullPolicy: Always"] {
         assert_eq!(errors(&policy("p", spec)), [""; 0], "{spec}");
@@ -298,4 +298,64 @@ fn other_versions_and_kinds_of_ours_are_refused() {
     let found = errors("apiVersion: stowage.dev/v1alpha1\nkind: InjectPolicy\nmetadata: {name: p}\n");
     assert!(found.iter().any(|line| line.contains("use ClusterInjectionPolicy or InjectionPolicy")), "{found:?}");
     assert!(!errors("a: b\n").is_empty());
+}
+
+#[test]
+fn a_user_of_the_auto_mount_params_is_the_user_of_everything() {
+    let spec = "  v3io: {username: bob, accessKeySecret: {name: \"v3io-{username}\"}}\n  \
+                autoMount: {type: v3io_fuse, params: \"user=alice\"}";
+    let pod = injected(&pod(json!({})), &policy("p", spec));
+    let text = pod.to_string();
+    assert_eq!(env(&pod, "V3IO_USERNAME"), "alice");
+    assert_eq!(env(&pod, "V3IO_ACCESS_KEY")["secretKeyRef"]["name"], "v3io-alice");
+    assert!(text.contains("users/alice") && text.contains("users//alice"), "{text}");
+    assert!(!text.contains("bob"), "{text}");
+}
+
+#[test]
+fn a_label_that_chooses_the_user_of_the_params_must_be_trusted() {
+    let spec = |trusted: &str| {
+        format!(
+            "  v3io: {{username: bob, accessKeySecret: {{name: \"v3io-{{username}}\"}}}}\n  \
+             autoMount: {{type: v3io_fuse, params: \"user={{label:mlrun/owner}}\"}}\n  trustedLabels: [{trusted}]"
+        )
+    };
+    refuses(&spec(""), &["autoMount.params", "label mlrun/owner is not in trustedLabels"]);
+    assert!(notes(&spec("mlrun/owner")).contains("whoever sets the label mlrun/owner"));
+}
+
+#[test]
+fn a_key_with_a_slash_has_one_path_and_its_own_line() {
+    for block in ["nodeSelector", "labels"] {
+        let found =
+            errors(&policy("p", &format!("  {block}:\n    a: b\n    app.iguazio.com/lifecycle: \"not valid!\"")));
+        let wanted = format!("policy.yaml:9: spec.{block}[\"app.iguazio.com/lifecycle\"]: \"not valid!\"");
+        assert!(found[0].starts_with(&wanted), "{found:?}");
+    }
+    let term = "{labelSelector: {matchLabels: {x.io/y: \"not valid!\"}}, topologyKey: a}";
+    let spec = format!("  affinity: {{podAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: [{term}]}}}}");
+    refuses(&spec, &["labelSelector.matchLabels[\"x.io/y\"]: \"not valid!\""]);
+    refuses(
+        "  defaults: {resources: {requests: {example.com/gpu: \"1\"}}}",
+        &["defaults.resources.requests[\"example.com/gpu\"]"],
+    );
+}
+
+#[test]
+fn a_name_that_yaml_reads_as_something_else_is_told_its_type() {
+    let found = errors(&policy("y", "  labels: {a: b}"));
+    assert_eq!(found, ["policy.yaml:4: metadata.name: must be a string, not a boolean"]);
+    let found = errors(&policy("5", "  labels: {a: b}"));
+    assert_eq!(found, ["policy.yaml:4: metadata.name: must be a string, not a number"]);
+    let found = errors(&namespaced("p", "  labels: {a: b}").replace("namespace: team", "namespace: on"));
+    assert_eq!(found, ["policy.yaml:4: metadata.namespace: must be a string, not a boolean"]);
+}
+
+#[test]
+fn a_policy_that_changes_nothing_is_refused() {
+    for spec in ["", "  priority: 5", "  labels: {}\n  env: []", "  v3io: {username: u, accessKeySecret: {name: s}}"] {
+        refuses(spec, &["spec: the policy changes nothing"]);
+    }
+    assert!(load(&policy("p", "  onExceeded: {action: Report}")).errors.is_empty());
+    assert!(load(&policy("p", "  autoMount: {}")).errors.len() <= 1);
 }

@@ -73,7 +73,7 @@ impl Case {
         let compiled = Preemption::compile(&spec);
         if mode == Mode::Constrain && model.labels.is_empty() && !model.is_empty() {
             let problems = compiled.unwrap_err();
-            assert_eq!(problems[0].0, "nodeSelector", "{}", context());
+            assert_eq!(problems[0].path, "nodeSelector", "{}", context());
             return;
         }
         let compiled = compiled.unwrap_or_else(|problems| panic!("{problems:?}: {}", context()));

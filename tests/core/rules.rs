@@ -10,7 +10,7 @@ use stowage::{
 };
 
 fn paths(problems: &Problems) -> Vec<&str> {
-    problems.iter().map(|(path, _)| path.as_str()).collect()
+    problems.iter().map(|problem| problem.path.as_str()).collect()
 }
 
 fn check_tolerations(json: Value, expected: &[&str]) {
@@ -56,8 +56,8 @@ fn tolerations_follow_the_rules_of_the_api() {
 fn node_selector_pairs_are_labels() {
     let pairs = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
     assert_eq!(rules::node_selector("nodeSelector", &pairs("a.b/c", "")), []);
-    assert_eq!(paths(&rules::node_selector("nodeSelector", &pairs("a b", "x"))), ["nodeSelector[a b]"]);
-    assert_eq!(paths(&rules::node_selector("nodeSelector", &pairs("a", "x/y"))), ["nodeSelector[a]"]);
+    assert_eq!(paths(&rules::node_selector("nodeSelector", &pairs("a b", "x"))), ["nodeSelector[\"a b\"]"]);
+    assert_eq!(paths(&rules::node_selector("nodeSelector", &pairs("a", "x/y"))), ["nodeSelector.a"]);
 }
 
 #[test]
@@ -113,10 +113,7 @@ fn weights_and_pod_terms_follow_the_rules_of_the_api() {
     let table = [
         (json!({"topologyKey": ""}), "topologyKey"),
         (json!({"topologyKey": "zone", "namespaces": ["A"]}), "namespaces[0]"),
-        (
-            json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "x y"}}}),
-            "labelSelector.matchLabels[a]",
-        ),
+        (json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "x y"}}}), "labelSelector.matchLabels.a"),
         (
             json!({"topologyKey": "zone", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]}}),
             "labelSelector.matchExpressions[0].operator",

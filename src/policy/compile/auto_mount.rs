@@ -13,12 +13,12 @@ use crate::{
     policy::{
         AutoMount,
         compile::{
-            Checker,
+            checker::Checker,
             storage::{S3Keys, s3_unit, secret_env_unit, v3io_env},
         },
         modifier::{EnvUnit, Unit},
         spec::{AutoMountSpec, AutoMountType, MountSpec, PvcModifier, V3ioFuseModifier, V3ioSpec},
-        template::Kind,
+        template::{Kind, Template},
     },
 };
 
@@ -123,6 +123,14 @@ impl Checker<'_> {
             v3io.access_key_secret.name = secret;
         }
         let username = self.template(&v3io.username, Kind::Username, PARAMS)?;
+        // From here on {username} is the user of the params: key, folder and name are one user's.
+        let own = self.user.replace(username.clone());
+        let unit = self.auto_v3io_of(params, &v3io, username, fuse);
+        self.user = own;
+        unit
+    }
+
+    fn auto_v3io_of(&mut self, params: &Params, v3io: &V3ioSpec, username: Template, fuse: bool) -> Option<Unit> {
         let access_key = match self.param(params, "access_key") {
             Some(literal) => {
                 self.literal("access_key");
@@ -133,8 +141,8 @@ impl Checker<'_> {
                 EnvUnit::from_secret("V3IO_ACCESS_KEY", secret, &v3io.access_key_secret.key, false)
             }
         };
-        let mut unit = if fuse { self.auto_fuse(params, &v3io)? } else { Unit::default() };
-        unit.env = v3io_env(&v3io, username, access_key);
+        let mut unit = if fuse { self.auto_fuse(params, v3io)? } else { Unit::default() };
+        unit.env = v3io_env(v3io, username, access_key);
         Some(unit)
     }
 
@@ -215,13 +223,9 @@ impl Checker<'_> {
             if secret_looking(name) {
                 self.literal(name);
             }
-            let template = self.text_template(&plain(value));
+            let template = self.text_template(&plain(value), PARAMS);
             env.push(match template {
-                Some(template) => {
-                    let mut unit = EnvUnit::literal(name, "");
-                    unit.entry = unit.entry.with("/value", template);
-                    unit
-                }
+                Some(template) => EnvUnit::templated(name, "", template, ""),
                 None => EnvUnit::literal(name, plain(value)),
             });
         }

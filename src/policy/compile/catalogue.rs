@@ -10,10 +10,11 @@ use crate::{
     policy::{
         Catalogue, Entry, StoreEntry,
         compile::{
-            Checker,
+            checker::Checker,
             storage::{azure_env, gcs_unit, one_volume, s3_plain_keys},
         },
-        modifier::{EnvUnit, Fragment, VolumeUnit},
+        fragment::{Fragment, Hole},
+        modifier::{EnvUnit, Unit, VolumeUnit},
         spec::{CatalogueEntry, PersistenceSpec, Store},
         template::{Kind, Template},
     },
@@ -93,17 +94,17 @@ impl Checker<'_> {
                 if let (true, Some(source)) = (read_only, source.as_object_mut()) {
                     source.insert("readOnly".into(), Value::Bool(true));
                 }
-                ("persistentVolumeClaim", Fragment::fixed(source).with("/claimName", claim))
+                ("persistentVolumeClaim", Fragment::with_holes(&source, &[Hole::whole("/claimName", claim)]))
             }
             (None, Some(path)) => {
                 self.name(&path, names::host_path, &field(at, "hostPath"));
                 // Without a type the runtime makes a missing folder and says nothing. What runs only read must be there.
                 let kind = if read_only { "Directory" } else { "DirectoryOrCreate" };
-                ("hostPath", Fragment::fixed(json!({"path": path, "type": kind})))
+                ("hostPath", Fragment::fixed(&json!({"path": path, "type": kind})))
             }
             (None, None) => {
                 self.note(at, "without existingClaim, hostPath or store it is an emptyDir, lost with the pod");
-                ("emptyDir", Fragment::fixed(json!({})))
+                ("emptyDir", Fragment::fixed(&json!({})))
             }
         };
         let path = mount.path.clone();
@@ -112,7 +113,7 @@ impl Checker<'_> {
             name: name.to_owned(),
             path: at.to_owned(),
             unit: one_volume(volume),
-            location: Fragment::fixed(Value::String(path)),
+            location: Fragment::fixed(&Value::String(path)),
             store: None,
             read_only,
         })
@@ -143,8 +144,8 @@ impl Checker<'_> {
                 self.error(&field(at, "secret"), "required with secretKey");
             }
         }
-        let mut unit = crate::policy::modifier::Unit::default();
-        let mut sdk = crate::policy::modifier::Unit::default();
+        let mut unit = Unit::default();
+        let mut sdk = Unit::default();
         if let Some(secret) = &secret {
             if let Some(key) = &key {
                 unit.env.push(EnvUnit::from_secret(key, secret.clone(), key, false));
@@ -161,7 +162,7 @@ impl Checker<'_> {
             name: name.to_owned(),
             path: at.to_owned(),
             unit,
-            location: Fragment::fixed(Value::String(String::new())).with("", bucket),
+            location: Fragment::with_holes(&Value::String(String::new()), &[Hole::whole("", bucket)]),
             store: Some(StoreEntry { store, secret, key, sdk }),
             read_only: false,
         })

@@ -7,10 +7,11 @@ use crate::{
     field_error::{field, item},
     names,
     policy::{
-        compile::Checker,
-        modifier::{EnvUnit, Fragment, Hole, Modifier, MountUnit, Unit, VolumeUnit},
+        compile::checker::Checker,
+        fragment::{Fragment, Hole},
+        modifier::{EnvUnit, Modifier, MountUnit, Unit, VolumeUnit},
         spec::{
-            AzureModifier, ConfigMapModifier, EnvModifier, GcsModifier, HostPathModifier, ModifierSpec,
+            AzureModifier, ConfigMapModifier, EnvModifier, GcsModifier, HostPathModifier, ModifierChoice, ModifierSpec,
             MountPropagation, PvcModifier, S3Modifier, SecretEnvModifier, SecretModifier, V3ioFuseModifier, V3ioSpec,
             V3iodModifier, VolumeModifier,
         },
@@ -46,32 +47,31 @@ impl Checker<'_> {
     }
 
     fn modifier(&mut self, modifier: &ModifierSpec, at: &str) -> Option<(&'static str, Unit)> {
-        let v3io = self.v3io;
-        let named = |name| field(at, name);
-        if modifier.v3io.is_some() || modifier.v3io_fuse.is_some() {
-            let Some(v3io) = v3io else {
-                self.error(at, "needs spec.v3io");
+        let choice = match ModifierChoice::try_from(modifier) {
+            Ok(choice) => choice,
+            Err(why) => {
+                self.error(at, why.to_string());
                 return None;
-            };
-            return match &modifier.v3io_fuse {
-                Some(fuse) => self.v3io_fuse(fuse, v3io, &named("v3ioFuse")).map(|unit| ("v3ioFuse", unit)),
-                None => self.v3io_credentials(v3io).map(|unit| ("v3io", unit)),
-            };
-        }
-        let ModifierSpec { v3iod, pvc, s3, gcs, azure, config_map, secret, host_path, volume, env, secret_env, .. } =
-            modifier;
-        None.or_else(|| v3iod.as_ref().map(|m| ("v3iod", self.v3iod(m, &named("v3iod")))))
-            .or_else(|| pvc.as_ref().map(|m| ("pvc", self.pvc(m, &named("pvc")))))
-            .or_else(|| s3.as_ref().map(|m| ("s3", self.s3(m, &named("s3")))))
-            .or_else(|| gcs.as_ref().map(|m| ("gcs", self.gcs(m, &named("gcs")))))
-            .or_else(|| azure.as_ref().map(|m| ("azure", self.azure(m, &named("azure")))))
-            .or_else(|| config_map.as_ref().map(|m| ("configMap", self.config_map(m, &named("configMap")))))
-            .or_else(|| secret.as_ref().map(|m| ("secret", self.secret(m, &named("secret")))))
-            .or_else(|| host_path.as_ref().map(|m| ("hostPath", self.host_path(m, &named("hostPath")))))
-            .or_else(|| volume.as_ref().map(|m| ("volume", self.volume(m, &named("volume")))))
-            .or_else(|| env.as_ref().map(|m| ("env", self.env_modifier(m, &named("env")))))
-            .or_else(|| secret_env.as_ref().map(|m| ("secretEnv", self.secret_env(m, &named("secretEnv")))))
-            .and_then(|(name, unit)| unit.map(|unit| (name, unit)))
+            }
+        };
+        let name = choice.name();
+        let at = &field(at, name);
+        let unit = match choice {
+            ModifierChoice::V3io => self.v3io_block(at).and_then(|v3io| self.v3io_credentials(v3io)),
+            ModifierChoice::V3ioFuse(fuse) => self.v3io_block(at).and_then(|v3io| self.v3io_fuse(fuse, v3io, at)),
+            ModifierChoice::V3iod(modifier) => self.v3iod(modifier, at),
+            ModifierChoice::Pvc(modifier) => self.pvc(modifier, at),
+            ModifierChoice::S3(modifier) => self.s3(modifier, at),
+            ModifierChoice::Gcs(modifier) => self.gcs(modifier, at),
+            ModifierChoice::Azure(modifier) => self.azure(modifier, at),
+            ModifierChoice::ConfigMap(modifier) => self.config_map(modifier, at),
+            ModifierChoice::Secret(modifier) => self.secret(modifier, at),
+            ModifierChoice::HostPath(modifier) => self.host_path(modifier, at),
+            ModifierChoice::Volume(modifier) => self.volume(modifier, at),
+            ModifierChoice::Env(modifier) => self.env_modifier(modifier, at),
+            ModifierChoice::SecretEnv(modifier) => self.secret_env(modifier, at),
+        };
+        unit.map(|unit| (name, unit))
     }
 
     /// `v3io_cred`: the four variables in MLRun's order.
@@ -105,23 +105,18 @@ impl Checker<'_> {
             ],
         };
         let source = json!({"driver": "v3io/fuse", "options": {"dirsToCreate": ""}, "secretRef": {"name": ""}});
-        let mut source =
-            Fragment::fixed(remote_options(source, &fuse.remote)).with("/secretRef/name", secret).with_hole(Hole {
-                pointer: "/options/dirsToCreate".into(),
-                before: "[{\"name\": \"users//".into(),
-                template: user.clone(),
-                after: "\", \"permissions\": 488}]".into(),
-            });
+        let source = remote_options(source, &fuse.remote);
+        let dirs = ("[{\"name\": \"users//", "\", \"permissions\": 488}]");
+        let mut holes = vec![
+            Hole::whole("/secretRef/name", secret),
+            Hole::between("/options/dirsToCreate", dirs.0, user.clone(), dirs.1),
+        ];
         if let Some(home) = fuse.remote.strip_prefix("~/") {
             let home = home.trim_end_matches('/');
             let after = if home.is_empty() { String::new() } else { format!("/{home}") };
-            source = source.with_hole(Hole {
-                pointer: "/options/subPath".into(),
-                before: "/".into(),
-                template: user,
-                after,
-            });
+            holes.push(Hole::between("/options/subPath", "/", user, after));
         }
+        let source = Fragment::with_holes(&source, &holes);
         Some(one_volume(VolumeUnit { name, kind: "flexVolume".into(), source, mounts }))
     }
 
@@ -154,18 +149,14 @@ impl Checker<'_> {
         };
         // MLRun's K1 `mount_v3iod`; the daemon's socket folders of Iguazio 3.2.3 and later.
         let host = |path: &str, mount: &str, name: &str| -> Option<VolumeUnit> {
-            let source = Fragment::fixed(json!({"path": "", "type": ""})).with_hole(Hole {
-                pointer: "/path".into(),
-                before: path.into(),
-                template: Template::parse(namespace, Kind::Claim).ok()?,
-                after: String::new(),
-            });
+            let hole = Hole::between("/path", path, Template::parse(namespace, Kind::Claim).ok()?, "");
+            let source = Fragment::with_holes(&json!({"path": "", "type": ""}), &[hole]);
             volume(name, "hostPath", source, MountUnit::at(mount))
         };
         let config = json!({"name": modifier.config_map_name, "defaultMode": 420});
         let mut node_ip = EnvUnit::literal("CURRENT_NODE_IP", "");
         node_ip.entry = Fragment::fixed(
-            json!({"name": "CURRENT_NODE_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}}}),
+            &json!({"name": "CURRENT_NODE_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}}}),
         );
         Some(Unit {
             volumes: vec![
@@ -174,10 +165,10 @@ impl Checker<'_> {
                 volume(
                     "daemon-health",
                     "emptyDir",
-                    Fragment::fixed(json!({})),
+                    Fragment::fixed(&json!({})),
                     MountUnit::at("/var/run/iguazio/daemon_health"),
                 )?,
-                volume("v3io-config", "configMap", Fragment::fixed(config), MountUnit::at("/etc/config/v3io"))?,
+                volume("v3io-config", "configMap", Fragment::fixed(&config), MountUnit::at("/etc/config/v3io"))?,
             ],
             env: vec![node_ip, EnvUnit::literal("IGZ_DATA_CONFIG_FILE", "/igz/java/conf/v3io.conf")],
             ..Unit::default()
@@ -188,7 +179,7 @@ impl Checker<'_> {
         let claim = self.template(&pvc.claim_name, Kind::Claim, &field(at, "claimName"));
         let name = self.template(&pvc.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount_at(&pvc.mount_path, "mountPath", pvc.sub_path.as_deref(), pvc.read_only, at);
-        let source = Fragment::fixed(json!({"claimName": ""})).with("/claimName", claim?);
+        let source = Fragment::with_holes(&json!({"claimName": ""}), &[Hole::whole("/claimName", claim?)]);
         Some(one_volume(VolumeUnit { name: name?, kind: "persistentVolumeClaim".into(), source, mounts: vec![mount?] }))
     }
 
@@ -223,7 +214,7 @@ impl Checker<'_> {
         let mut source = Map::new();
         source.insert("name".into(), json!(map.name));
         self.file_options(&mut source, map.items.as_deref(), map.default_mode, map.optional, at);
-        let source = Fragment::fixed(Value::Object(source));
+        let source = Fragment::fixed(&Value::Object(source));
         Some(one_volume(VolumeUnit { name: name?, kind: "configMap".into(), source, mounts: vec![mount?] }))
     }
 
@@ -234,7 +225,7 @@ impl Checker<'_> {
         let mut source = Map::new();
         source.insert("secretName".into(), json!(""));
         self.file_options(&mut source, secret.items.as_deref(), secret.default_mode, secret.optional, at);
-        let source = Fragment::fixed(Value::Object(source)).with("/secretName", secret_name?);
+        let source = Fragment::with_holes(&Value::Object(source), &[Hole::whole("/secretName", secret_name?)]);
         Some(one_volume(VolumeUnit { name: name?, kind: "secret".into(), source, mounts: vec![mount?] }))
     }
 
@@ -274,7 +265,7 @@ impl Checker<'_> {
         }
         let name = self.template(&host.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount_at(&host.mount_path, "mountPath", host.sub_path.as_deref(), host.read_only, at);
-        let source = Fragment::fixed(json!({"path": host.path, "type": kind}));
+        let source = Fragment::fixed(&json!({"path": host.path, "type": kind}));
         Some(one_volume(VolumeUnit { name: name?, kind: "hostPath".into(), source, mounts: vec![mount?] }))
     }
 
@@ -298,14 +289,15 @@ impl Checker<'_> {
             return None;
         }
         self.quantities(content, &field(&source_at, kind));
-        let mut source = Fragment::fixed(content.clone());
+        let mut holes = Vec::new();
         for (kind, key) in [(Kind::Claim, "claimName"), (Kind::Secret, "secretName")] {
             if let Some(text) = content.get(key).and_then(Value::as_str) {
                 let template =
                     self.template(text, kind, &field(&field(&source_at, modifier.source.keys().next()?), key))?;
-                source = source.with(&format!("/{key}"), template);
+                holes.push(Hole::whole(&format!("/{key}"), template));
             }
         }
+        let source = Fragment::with_holes(content, &holes);
         Some(one_volume(VolumeUnit { name: name?, kind: kind.clone(), source, mounts: vec![mount?] }))
     }
 
@@ -450,15 +442,10 @@ pub(super) fn azure_env(secret: &Template) -> Vec<EnvUnit> {
 /// The key file, mounted, and the variable that Google's SDKs look for.
 pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Unit> {
     // The secret's name is part of the path, so that two keys can live side by side.
-    let source = Fragment::fixed(json!({"secretName": ""})).with("/secretName", secret.clone());
+    let source = Fragment::with_holes(&json!({"secretName": ""}), &[Hole::whole("/secretName", secret.clone())]);
     let mount = MountUnit { read_only: true, tail: Some(secret.clone()), ..MountUnit::at(GCS_MOUNT) };
-    let mut env = EnvUnit::literal("GOOGLE_APPLICATION_CREDENTIALS", "");
-    env.entry = env.entry.with_hole(Hole {
-        pointer: "/value".into(),
-        before: format!("{GCS_MOUNT}/"),
-        template: secret.clone(),
-        after: format!("/{key}"),
-    });
+    let (before, after) = (format!("{GCS_MOUNT}/"), format!("/{key}"));
+    let env = EnvUnit::templated("GOOGLE_APPLICATION_CREDENTIALS", &before, secret.clone(), &after);
     let name = Template::parse("gcs", Kind::Volume).ok()?;
     let volume = VolumeUnit { name, kind: "secret".into(), source, mounts: vec![mount] };
     Some(Unit { volumes: vec![volume], env: vec![env], env_from: Vec::new(), linked: true })
@@ -467,7 +454,8 @@ pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Unit> {
 /// `set_env_vars_from_secret`: one variable a key, or the whole secret.
 pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Unit {
     if keys.is_empty() {
-        let whole = Fragment::fixed(json!({"secretRef": {"name": ""}})).with("/secretRef/name", secret.clone());
+        let hole = Hole::whole("/secretRef/name", secret.clone());
+        let whole = Fragment::with_holes(&json!({"secretRef": {"name": ""}}), &[hole]);
         return Unit { env_from: vec![whole], ..Unit::default() };
     }
     let env = keys.iter().map(|key| EnvUnit::from_secret(key, secret.clone(), key, false)).collect();
@@ -476,11 +464,9 @@ pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Unit {
 
 /// V3IO_API, V3IO_USERNAME, V3IO_ACCESS_KEY, V3IO_FRAMESD.
 pub(super) fn v3io_env(v3io: &V3ioSpec, username: Template, access_key: EnvUnit) -> Vec<EnvUnit> {
-    let mut user = EnvUnit::literal("V3IO_USERNAME", "").grouped(V3IO);
-    user.entry = Fragment::fixed(json!({"name": "V3IO_USERNAME", "value": ""})).with("/value", username);
     vec![
         EnvUnit::literal("V3IO_API", &v3io.api),
-        user,
+        EnvUnit::templated("V3IO_USERNAME", "", username, "").grouped(V3IO),
         access_key.grouped(V3IO),
         EnvUnit::literal("V3IO_FRAMESD", &v3io.framesd),
     ]

@@ -45,7 +45,7 @@ fn recorded_cases_land_on_the_expected_nodes() {
         let compiled = Preemption::compile(&spec);
         if let Some(field) = &case.expect.policy_refused {
             let problems = compiled.unwrap_err();
-            let paths = problems.iter().map(|(path, _)| format!("preemption.{path}"));
+            let paths = problems.iter().map(|problem| format!("preemption.{}", problem.path));
             assert!(paths.into_iter().any(|path| path == *field), "{}", case.id);
             continue;
         }

@@ -1,0 +1,161 @@
+//! The blocks of a policy beside storage, autoMount, persistence and the environment.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    defaults::Defaults,
+    field_error::{field, item},
+    labels::Selector,
+    names,
+    placement::{Affinity, Toleration, preemption::Preemption, rules},
+    policy::{
+        ContainerNames, Containers, Policy, PolicyId,
+        compile::checker::Checker,
+        spec::ContainersSpec,
+        template::{Kind, Template},
+    },
+    threshold::spec::StateThresholds,
+};
+
+impl Checker<'_> {
+    /// The whole policy. It is right where nothing is wrong afterwards.
+    pub(super) fn policy(&mut self, id: PolicyId, generation: Option<i64>) -> Policy {
+        let spec = self.spec;
+        let mut errors = Vec::new();
+        let pods = Selector::parse(&spec.matches.pod_selector, "match.podSelector", &mut errors);
+        let namespaces = spec.matches.namespace_selector.as_ref();
+        let namespaces = namespaces.map(|s| Selector::parse(s, "match.namespaceSelector", &mut errors));
+        self.extend("", errors);
+        self.trusted_labels();
+        let compiled = Policy {
+            id,
+            generation,
+            priority: spec.priority,
+            pods,
+            namespaces,
+            containers: self.containers(),
+            on_conflict: spec.on_conflict,
+            username: self.username(),
+            storage: self.storage(&spec.storage),
+            auto_mount: spec.auto_mount.as_ref().and_then(|block| self.auto_mount(block)),
+            persistence: spec.persistence.as_ref().map(|block| self.catalogue(block)),
+            env: self.env(),
+            env_from: self.env_from(),
+            labels: self.labels(),
+            annotations: self.annotations(),
+            image_pull_policy: spec.image_pull_policy,
+            preemption: self.preemption(),
+            node_selector: spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+            tolerations: spec.tolerations.iter().map(Toleration::from).collect(),
+            affinity: spec.affinity.as_ref().map(Affinity::from),
+            priority_class_name: spec.priority_class_name.clone().filter(|name| !name.is_empty()),
+            defaults: self.defaults(),
+            thresholds: self.thresholds(),
+            on_exceeded: spec.on_exceeded.unwrap_or_default(),
+            labels_read: BTreeSet::new(),
+            notes: Vec::new(),
+        };
+        self.extend("", rules::node_selector("nodeSelector", &spec.node_selector));
+        self.extend("", rules::tolerations("tolerations", &spec.tolerations));
+        if let Some(affinity) = &spec.affinity {
+            self.extend("", rules::affinity("affinity", affinity));
+        }
+        if let Some(name) = compiled.priority_class_name.as_deref() {
+            self.extend("", rules::priority_class_name("priorityClassName", name));
+        }
+        compiled
+    }
+
+    fn trusted_labels(&mut self) {
+        for (index, key) in self.spec.trusted_labels.iter().enumerate() {
+            self.name(key, names::label_key, &item("trustedLabels", index));
+        }
+    }
+
+    fn username(&mut self) -> Option<Template> {
+        let v3io = self.v3io?;
+        self.name(&v3io.access_key_secret.key, names::data_key, "v3io.accessKeySecret.key");
+        let username = self.template(&v3io.username, Kind::Username, "v3io.username");
+        if username.as_ref().is_some_and(Template::has_username) {
+            self.error("v3io.username", "{username} cannot stand for itself");
+        }
+        self.template(&v3io.access_key_secret.name, Kind::Secret, "v3io.accessKeySecret.name");
+        username
+    }
+
+    fn containers(&mut self) -> Containers {
+        let Some(ContainersSpec { include, exclude, init_containers }) = &self.spec.containers else {
+            return Containers { names: ContainerNames::Exclude(Vec::new()), init: true };
+        };
+        if include.is_some() && exclude.is_some() {
+            self.error("containers", "include and exclude cannot both be given");
+        }
+        if include.as_ref().is_some_and(Vec::is_empty) {
+            self.error("containers.include", "must not be empty");
+        }
+        for (name, list) in [("containers.include", include), ("containers.exclude", exclude)] {
+            for (index, container) in list.iter().flatten().enumerate() {
+                self.name(container, names::container_name, &item(name, index));
+            }
+        }
+        let names = match (include, exclude) {
+            (Some(include), _) => ContainerNames::Include(include.clone()),
+            (None, exclude) => ContainerNames::Exclude(exclude.clone().unwrap_or_default()),
+        };
+        Containers { names, init: *init_containers }
+    }
+
+    fn labels(&mut self) -> Vec<(String, String)> {
+        for (key, value) in &self.spec.labels {
+            let at = field("labels", key);
+            self.metadata_key(key, names::label_key, &at);
+            self.name(value, names::label_value, &at);
+        }
+        self.spec.labels.clone().into_iter().collect()
+    }
+
+    fn annotations(&mut self) -> Vec<(String, String)> {
+        for key in self.spec.annotations.keys() {
+            self.metadata_key(key, names::annotation_key, &field("annotations", key));
+        }
+        self.spec.annotations.clone().into_iter().collect()
+    }
+
+    fn metadata_key(&mut self, key: &str, check: fn(&str) -> names::Check, at: &str) {
+        self.name(key, check, at);
+        if key.starts_with("stowage.dev/") {
+            // At reinvocation such a key would read as the pod's own wish.
+            self.error(at, "stowage.dev/ keys are the pod's own word; use the policy's block instead");
+        }
+    }
+
+    fn preemption(&mut self) -> Option<Preemption> {
+        match Preemption::compile(self.spec.preemption.as_ref()?) {
+            Ok(preemption) => Some(preemption),
+            Err(problems) => {
+                self.extend("preemption", problems);
+                None
+            }
+        }
+    }
+
+    fn defaults(&mut self) -> Option<Defaults> {
+        match Defaults::compile(self.spec.defaults.as_ref()?) {
+            Ok(defaults) => Some(defaults),
+            Err(problems) => {
+                self.extend("defaults", problems);
+                None
+            }
+        }
+    }
+
+    fn thresholds(&mut self) -> Option<StateThresholds> {
+        match self.spec.state_thresholds.as_ref()?.compile() {
+            Ok(thresholds) => Some(thresholds),
+            Err(problems) => {
+                self.extend("stateThresholds", problems);
+                None
+            }
+        }
+    }
+}
