@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions, generated from the Rust types.
 
 use kube::CustomResourceExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::spec::ClusterInjectionPolicy;
 
@@ -124,9 +124,17 @@ fn tighten(schema: &mut Value) {
 /// Rules over the whole spec, so that the API server refuses at `kubectl apply` what a schema cannot say.
 fn spec_rules(schema: &mut Value) {
     let Some(Value::Object(spec)) = schema.pointer_mut("/properties/spec") else { return };
+    let blocks = spec.get("properties").and_then(Value::as_object).map(blocks).unwrap_or_default();
+    let names: Vec<&str> = blocks.iter().map(|(name, _)| name.as_str()).collect();
+    let rules: Vec<&str> = blocks.iter().map(|(_, rule)| rule.as_str()).collect();
+    let changes_something = json!({
+        "rule": rules.join(" || "),
+        "message": format!("the policy changes nothing: add at least one of {}", names.join(", "))
+    });
     spec.insert(
         "x-kubernetes-validations".into(),
         json!([
+            changes_something,
             {
                 "rule": "!has(self.storage) || self.storage.all(m, !(has(m.v3io) || has(m.v3ioFuse))) || has(self.v3io)",
                 "message": "v3io and v3ioFuse need spec.v3io",
@@ -154,6 +162,21 @@ fn spec_rules(schema: &mut Value) {
             }
         ]),
     );
+}
+
+/// The fields of a spec that do something by themselves, each with the rule that it is there and says something.
+fn blocks(properties: &Map<String, Value>) -> Vec<(String, String)> {
+    let blocks = properties.iter().filter(|(name, _)| !BESIDE_BLOCKS.contains(&name.as_str()));
+    let rule = |(name, schema): (&String, &Value)| {
+        let says_something = match schema.get("type").and_then(Value::as_str) {
+            Some("array") => format!(" && size(self.{name}) > 0"),
+            Some("object") if schema.get("additionalProperties").is_some() => format!(" && size(self.{name}) > 0"),
+            Some("string") => format!(" && self.{name} != ''"),
+            _ => String::new(),
+        };
+        (name.clone(), format!("(has(self.{name}){says_something})"))
+    };
+    blocks.map(rule).collect()
 }
 
 #[cfg(test)]

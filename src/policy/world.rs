@@ -17,6 +17,9 @@ use crate::policy::{
     status::StatusChange,
 };
 
+/// Classes by name, where somebody watches them.
+type Known<T> = Option<HashMap<Arc<str>, T>>;
+
 /// Policies that turned above which a new index is cheaper than changing the old one.
 const REBUILD: usize = 64;
 
@@ -173,8 +176,8 @@ impl World {
 
     fn classes<T: PartialEq>(
         &mut self,
-        of_mut: fn(&mut Classes) -> &mut Option<HashMap<Arc<str>, T>>,
-        of: fn(&Classes) -> &Option<HashMap<Arc<str>, T>>,
+        of_mut: fn(&mut Classes) -> &mut Known<T>,
+        of: fn(&Classes) -> &Known<T>,
         change: Watched<T>,
     ) {
         let known = of(&self.snapshot.classes).as_ref();

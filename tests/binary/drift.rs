@@ -64,6 +64,17 @@ fn the_page_of_the_command_line_is_the_help_of_every_verb() {
 }
 
 #[test]
+fn the_page_of_the_policy_is_what_the_schema_says() {
+    let page = crate::policy_page::page();
+    let fields = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert!(fields > 100, "{fields} fields");
+    let undescribed: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| `") && line.ends_with("|  |")).collect();
+    assert_eq!(undescribed, Vec::<&str>::new(), "every field says what it means");
+    is_up_to_date(&root().join("docs/policy.md"), &page);
+}
+
+#[test]
 fn the_blocks_of_the_pages_are_what_the_program_gives() {
     let mut blocks = 0;
     for page in pages() {

@@ -13,6 +13,7 @@ mod examples;
 mod manifests;
 mod offline;
 mod platforms;
+mod policy_page;
 mod reap;
 mod soak;
 mod webhook;

@@ -42,6 +42,7 @@ fn storage(modifier: &Value) -> Value {
 async fn refuses_what_the_rules_of_the_spec_forbid() {
     let toleration = json!([{"key": "spot", "operator": "Exists"}]);
     refused(&[
+        (json!({"env": []}), "spec", "the policy changes nothing: add at least one of"),
         (storage(&json!({"v3io": {}})), "spec.storage", "need spec.v3io"),
         (storage(&json!({"v3ioFuse": {}})), "spec.storage", "need spec.v3io"),
         (json!({"autoMount": {"type": "pvc"}}), "spec.autoMount.params", "pvc, s3 and secret_env need params"),
