@@ -28,7 +28,7 @@ fn names_file_line_and_field_path_of_everything_at_once() {
         "policy.yaml:6: spec.onConflict: \"keep\" is not allowed; use one of Keep, Override, Reject (did you mean Keep?)",
         "policy.yaml:9: spec.storage[0].pvc.claimname: unknown field; did you mean claimName?",
         "policy.yaml:8: spec.storage[0].pvc.claimName: required",
-        "policy.yaml:9: spec.storage[1].s3.secretName: must be a string, not a number",
+        "policy.yaml:10: spec.storage[1].s3.secretName: must be a string, not a number",
         "policy.yaml:11: spec.lables: unknown field; did you mean labels?",
     ] {
         assert!(found.contains(&line.to_owned()), "{found:#?} lacks {line}");
