@@ -1,0 +1,3 @@
+//! Pods that are large in one way or two.
+
+pub(crate) mod shapes;
