@@ -92,8 +92,11 @@ spec:
 struct Target {
     name: &'static str,
     seeds: Vec<Vec<u8>>,
-    change: fn(&mut Random, &[u8], &[Vec<u8>]) -> Vec<u8>,
+    change: Change,
 }
+
+/// Changes an input, or makes one of all of them.
+type Change = fn(&mut Random, &[u8], &[Vec<u8>]) -> Vec<u8>;
 
 impl Target {
     fn corpus(&self) -> PathBuf {

@@ -224,7 +224,8 @@ fn change_pod(random: &mut Random, pod: &mut Value) {
         return;
     }
     if what < 8 {
-        let (field, value) = random.of(&fields()).clone();
+        let mut fields = fields();
+        let (field, value) = fields.swap_remove(random.below(fields.len()));
         if pod["spec"].is_object() {
             pod["spec"][field] = value;
         }
