@@ -12,6 +12,9 @@ use tokio::net::TcpStream;
 
 use crate::cluster::Cluster;
 
+/// A connection to the API server.
+pub(crate) type Connection = http1::SendRequest<Full<Bytes>>;
+
 /// An answer of the API server.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -42,6 +45,11 @@ impl Cluster {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// A merge patch.
+    pub(crate) async fn patch(&self, path: &str, patch: &Value) -> Reply {
+        self.call(Method::PATCH, path, Some(patch)).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -94,20 +102,37 @@ impl Cluster {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
+        self.send(&mut self.connect().await?, method, path, body).await
+    }
+
+    /// A connection for many requests, one after the other.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
         let stream = TcpStream::connect(self.address).await?;
         let stream = self.tls.connect(ServerName::from(self.address.ip()), stream).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        connection: &mut Connection,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Reply> {
         let body = body.map(Value::to_string).unwrap_or_default();
+        let merging = method == Method::PATCH;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
             .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json")
+            .header("content-type", if merging { "application/merge-patch+json" } else { "application/json" })
             .header("accept", "application/json")
             .body(Full::<Bytes>::from(body))?;
-        let response = sender.send_request(request).await?;
+        connection.ready().await?;
+        let response = connection.send_request(request).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
         let warnings = head.headers.get_all("warning").into_iter().filter_map(|warning| text(warning.to_str().ok()?));

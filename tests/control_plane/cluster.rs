@@ -23,7 +23,7 @@ use rustls::{
 use stowage::certs::issue::{Authority, DAY};
 use tokio_rustls::TlsConnector;
 
-const TOKEN: &str = "administrator";
+pub(crate) const TOKEN: &str = "administrator";
 
 /// Runs the program, and kills it once standard input ends; then the folder goes too. An API server that is asked to
 /// stop waits for an etcd that may be gone already.
@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
     pub(crate) token: &'static str,
     pub(crate) tls: TlsConnector,
     ca_pem: String,
-    _programs: [Program; 2],
+    programs: Vec<Program>,
 }
 
 /// A program that ends when this is dropped, or with this process.
@@ -126,10 +126,15 @@ impl Cluster {
             .arg(flag("service-account-key-file", "accounts.crt"))
             .arg(flag("service-account-signing-key-file", "accounts.key"));
         let apiserver = Program::start(&command, own);
-        let ca_pem = authority.certificate_pem().to_owned();
-        let cluster = Self { address, token: TOKEN, tls: trusting(&ca_pem), ca_pem, _programs: [etcd, apiserver] };
+        let ca_pem = authority.certificate_pem();
+        let cluster = Self { programs: vec![etcd, apiserver], ..Self::at(address, ca_pem) };
         cluster.await_ready();
         cluster
+    }
+
+    /// An API server that somebody else starts.
+    pub(crate) fn at(address: SocketAddr, ca_pem: &str) -> Self {
+        Self { address, token: TOKEN, tls: trusting(ca_pem), ca_pem: ca_pem.to_owned(), programs: Vec::new() }
     }
 
     /// A client as Stowage uses it, of the administrator.
@@ -142,14 +147,14 @@ impl Cluster {
         kube::Client::try_from(config).unwrap()
     }
 
-    fn await_ready(&self) {
+    pub(crate) fn await_ready(&self) {
         let patience = Instant::now() + Duration::from_secs(60);
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // A runtime of its own: the test that comes first is already inside one.
         let ask = || std::thread::scope(|scope| scope.spawn(|| runtime().block_on(self.ready())).join().unwrap());
         while !ask() {
-            let [etcd, apiserver] = &self._programs;
-            assert!(Instant::now() < patience, "not ready\n{}\n{}", etcd.log(), apiserver.log());
+            let logs = || self.programs.iter().map(Program::log).collect::<Vec<_>>().join("\n");
+            assert!(Instant::now() < patience, "not ready\n{}", logs());
             sleep(Duration::from_millis(200));
         }
     }
@@ -184,7 +189,8 @@ impl Drop for Program {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = assets.into_iter().chain([PathBuf::from("/usr/local/kubebuilder/bin")]);

@@ -9,6 +9,7 @@
 mod certificates;
 mod client;
 mod cluster;
+mod e2e;
 mod policies;
 mod refusals;
 mod webhook;

@@ -14,9 +14,7 @@
 mod conflicts;
 mod conformance;
 mod deadlines;
-mod fuzz;
 mod golden;
-mod growth;
 mod harness;
 mod hostile;
 mod index;
