@@ -87,6 +87,7 @@ pub fn load(texts: &[(String, String)]) -> Loaded {
     for (file, text) in texts {
         loaded.add(file, text);
     }
+    loaded.finish();
     loaded
 }
 

@@ -95,10 +95,34 @@ impl Selector {
         self.requirements.iter().all(|requirement| requirement.matches(labels.label(&requirement.key)))
     }
 
+    /// Whether no labels can satisfy both selectors, as far as one requirement of each shows it. Requirements on the keys
+    /// `but` are not looked at.
+    #[must_use]
+    pub fn excludes(&self, other: &Self, but: &[&str]) -> bool {
+        self.requirements.iter().filter(|one| !but.contains(&one.key.as_str())).any(|one| {
+            other.requirements.iter().any(|other| {
+                one.key == other.key
+                    && (one.condition.excludes(&other.condition) || other.condition.excludes(&one.condition))
+            })
+        })
+    }
+
     /// The conditions.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
+    }
+}
+
+impl Condition {
+    /// Whether no value can satisfy this and `other`; asked both ways.
+    fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::In(one), Self::In(other)) => one.is_disjoint(other),
+            (Self::In(one), Self::NotIn(other)) => one.is_subset(other),
+            (Self::In(_) | Self::Exists, Self::DoesNotExist) => true,
+            _ => false,
+        }
     }
 }
 

@@ -25,6 +25,8 @@ const LABEL_VALUE: &str =
     "must be empty or 1 to 63 letters, digits, '-', '_' or '.', beginning and ending with a letter or digit";
 const ENV_VAR_NAME: &str = "must be one or more printable ASCII characters without '='";
 const DATA_KEY: &str = "must be 1 to 253 letters, digits, '-', '_' or '.', and neither '.' nor begin with '..'";
+const CONTAINER_PATTERN: &str =
+    "must be 1 to 63 lowercase letters, digits or '-', beginning and ending with a letter or digit; '*' is any text";
 const MOUNT_PATH: &str = "must be an absolute path without ':'";
 const HOST_PATH: &str = "must be an absolute path without a '..' component";
 const SUB_PATH: &str = "must be a relative path without a '..' component";
@@ -49,6 +51,12 @@ pub fn namespace(value: &str) -> Check {
 /// A container's name: a DNS label.
 pub fn container_name(value: &str) -> Check {
     dns1123_label(value)
+}
+
+/// A container's name, in which `*` stands for any text.
+pub fn container_pattern(value: &str) -> Check {
+    // Whatever a star stands for, what is around it must be able to be a part of a name.
+    dns1123_label(&value.replace('*', "a")).map_err(|_| CONTAINER_PATTERN)
 }
 
 /// A volume's name inside a pod: a DNS label.

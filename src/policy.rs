@@ -11,6 +11,7 @@ pub mod index;
 pub mod loaded;
 pub mod modifier;
 pub mod near_miss;
+mod replaced;
 pub mod roster;
 pub mod schema;
 pub mod snapshot;
@@ -86,8 +87,8 @@ pub struct Policy {
     pub thresholds: Option<StateThresholds>,
     /// What the watcher does then.
     pub on_exceeded: OnExceededSpec,
-    /// Labels of pods that the selector and placeholders read.
-    pub labels_read: BTreeSet<String>,
+    /// Labels of pods that placeholders read.
+    pub placeholder_labels: BTreeSet<String>,
     /// What a person should know of the policy, though it is accepted.
     pub notes: Vec<FieldError>,
 }
@@ -119,7 +120,7 @@ pub struct Containers {
     pub init: bool,
 }
 
-/// Which container names a policy touches.
+/// Which container names a policy touches; `*` in one stands for any text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ContainerNames {
     /// These only.
@@ -218,8 +219,49 @@ impl Containers {
     pub fn take(&self, list: &str, name: &str) -> bool {
         (self.init || list != "initContainers")
             && match &self.names {
-                ContainerNames::Include(names) => names.iter().any(|other| other == name),
-                ContainerNames::Exclude(names) => names.iter().all(|other| other != name),
+                ContainerNames::Include(patterns) => patterns.iter().any(|pattern| names_match(pattern, name)),
+                ContainerNames::Exclude(patterns) => !patterns.iter().any(|pattern| names_match(pattern, name)),
             }
+    }
+}
+
+/// Whether `name` is what `pattern` says, in which every `*` stands for any text, also none.
+fn names_match(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        // The earliest place leaves the most for what follows.
+        let Some(at) = name.find(part) else { return false };
+        name = name.get(at + part.len()..).unwrap_or_default();
+    }
+    name.ends_with(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name, matches) in [
+            ("base", "base", true),
+            ("base", "base-2", false),
+            ("*", "anything", true),
+            ("c-*", "c-1", true),
+            ("c-*", "c-", true),
+            ("c-*", "ac-1", false),
+            ("*-proxy", "istio-proxy", true),
+            ("*-proxy", "proxy", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("*a*", "bab", true),
+            ("**", "x", true),
+        ] {
+            assert_eq!(names_match(pattern, name), matches, "{pattern} {name}");
+        }
     }
 }

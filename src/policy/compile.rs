@@ -100,7 +100,7 @@ fn compile(document: &Value, schema: Option<&Value>) -> Result<Policy, Vec<Field
     let typed = PolicySpec::deserialize(spec).map_err(|error| vec![FieldError::new("spec", error.to_string())])?;
     let mut checker = Checker::new(&typed);
     let policy = checker.policy(id, generation);
-    let Checker { mut errors, notes, templated, mut labels_read, .. } = checker;
+    let Checker { mut errors, notes, templated, placeholder_labels, .. } = checker;
     let blocks = spec.as_object().into_iter().flatten().filter(|(name, _)| !BESIDE_BLOCKS.contains(&name.as_str()));
     if !blocks.into_iter().any(|(name, value)| says_something(name, value)) {
         let why = "the policy changes nothing: it has no block besides match, such as storage, env or preemption";
@@ -120,9 +120,8 @@ fn compile(document: &Value, schema: Option<&Value>) -> Result<Policy, Vec<Field
     if !errors.is_empty() {
         return Err(errors);
     }
-    labels_read.extend(policy.pods.requirements().iter().map(|requirement| requirement.key.clone()));
     let notes = notes.into_iter().map(|note| note.below("spec")).collect();
-    Ok(Policy { notes, labels_read, ..policy })
+    Ok(Policy { notes, placeholder_labels, ..policy })
 }
 
 /// Placeholders in a field that takes none would reach the pod as text. `templated` holds the fields that take them.

@@ -15,6 +15,7 @@ use crate::{
         crd::{CLUSTER_KIND, NAMESPACED_KIND},
         document::{self, Document},
         index::PolicyIndex,
+        replaced,
         snapshot::{Namespaces, Snapshot},
     },
 };
@@ -34,7 +35,8 @@ pub struct Loaded {
     pub notes: Vec<Located>,
     /// Documents that are neither a policy nor a namespace, by file.
     pub others: Vec<Located>,
-    origins: HashMap<PolicyId, String>,
+    /// File and line of every policy.
+    origins: HashMap<PolicyId, (String, u64)>,
     /// Made with the first policy, unless it was given, and dropped with the rest.
     compiler: Option<Arc<Compiler>>,
 }
@@ -72,6 +74,22 @@ impl Loaded {
                 let remark = FieldError::new("", error.reason);
                 self.refused += 1;
                 self.errors.push(Located { file: file.to_owned(), line: error.line, error: remark });
+            }
+        }
+    }
+
+    /// Refuses, of the policies that were added, those that cannot be in force beside the others. Asked once, when all are
+    /// added.
+    pub fn finish(&mut self) {
+        let policies = std::mem::take(&mut self.policies);
+        for policy in &policies {
+            match replaced::refusal(policy, &policies) {
+                None => self.policies.push(Arc::clone(policy)),
+                Some(error) => {
+                    self.refused += 1;
+                    let (file, line) = self.origins.get(&policy.id).cloned().unwrap_or_default();
+                    self.errors.push(Located { file, line, error });
+                }
             }
         }
     }
@@ -122,15 +140,14 @@ impl Loaded {
     }
 
     fn policy(&mut self, policy: Policy, file: &str, line: u64, at: &str) {
-        let place = format!("{file}:{line}");
-        if let Some(first) = self.origins.get(&policy.id) {
-            let why = format!("{:?} is given twice; first in {first}", policy.id.to_string());
+        if let Some((first, at_line)) = self.origins.get(&policy.id) {
+            let why = format!("{:?} is given twice; first in {first}:{at_line}", policy.id.to_string());
             let error = FieldError::new(below(at, "metadata.name"), why);
             self.refused += 1;
             self.errors.push(Located { file: file.to_owned(), line, error });
             return;
         }
-        self.origins.insert(policy.id.clone(), place);
+        self.origins.insert(policy.id.clone(), (file.to_owned(), line));
         self.policies.push(Arc::new(policy));
     }
 

@@ -12,6 +12,7 @@ use crate::{
     field_error::FieldError,
     policy::{
         Policy, PolicyId, Scope,
+        replaced::{self, replaces_labels},
         spec::PolicyStatus,
         status::{Acceptance, StatusChange, accepted},
     },
@@ -56,6 +57,8 @@ pub(super) struct Roster {
     files: HashMap<PolicyId, Arc<Policy>>,
     cluster: HashMap<PolicyId, Standing>,
     in_force: HashMap<PolicyId, Arc<Policy>>,
+    /// The policies that replace labels which pods bring.
+    replacing: Vec<Arc<Policy>>,
 }
 
 /// Where one policy of the cluster stands.
@@ -160,19 +163,60 @@ impl Roster {
         touched.insert(id);
     }
 
+    /// All policies as each would be in force if nothing else were.
+    fn wanted(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        let of_cluster = self.cluster.iter().filter(|(id, _)| !self.files.contains_key(id));
+        self.files.values().chain(of_cluster.filter_map(|(_, standing)| standing.wanted()))
+    }
+
+    /// Why `policy` cannot be in force beside the others.
+    fn refusal(&self, policy: &Policy) -> Option<FieldError> {
+        if replaces_labels(policy) {
+            return replaced::refusal(policy, self.wanted());
+        }
+        replaced::refusal(policy, &self.replacing)
+    }
+
+    /// What was touched, and the policies whose verdict may follow from it: all of them where one that replaces labels
+    /// came or went, else those that replace labels.
+    fn with_those_that_depend(&mut self, mut touched: HashSet<PolicyId>) -> HashSet<PolicyId> {
+        let mut replacing: Vec<Arc<Policy>> = self.wanted().filter(|policy| replaces_labels(policy)).cloned().collect();
+        replacing.sort_by(|a, b| a.order(b));
+        let is_same = replacing.len() == self.replacing.len()
+            && replacing.iter().zip(&self.replacing).all(|(one, other)| Arc::ptr_eq(one, other));
+        if is_same {
+            touched.extend(self.replacing.iter().map(|policy| policy.id.clone()));
+        } else {
+            self.replacing = replacing;
+            touched.extend(self.files.keys().chain(self.cluster.keys()).cloned());
+        }
+        touched
+    }
+
     /// Decides what of the touched policies is in force.
     fn settle(&mut self, touched: HashSet<PolicyId>, seen: &HashMap<PolicyId, Option<PolicyStatus>>) -> Settled {
         let mut settled = Settled::default();
+        let touched = self.with_those_that_depend(touched);
         let mut touched: Vec<PolicyId> = touched.into_iter().collect();
         touched.sort_by(|a, b| (&a.scope, &a.name).cmp(&(&b.scope, &b.name)));
         for id in touched {
             let of_file = self.files.get(&id);
-            let standing = self.cluster.get_mut(&id);
+            // It is put back below; meanwhile the others are looked at.
+            let standing = self.cluster.remove(&id);
+            let refusal = |policy: &Policy| self.refusal(policy);
             let into = match standing {
-                None => of_file.cloned(),
-                Some(standing) => {
+                None => match of_file.map(|policy| (policy, refusal(policy))) {
+                    Some((policy, Some(error))) => {
+                        let acceptance = Acceptance::of_refused(policy.generation.unwrap_or(0), &[error], None);
+                        let id = id.clone();
+                        settled.statuses.push(StatusChange { id, uid: None, acceptance, previous: None, seen: None });
+                        None
+                    }
+                    of_file => of_file.map(|(policy, _)| Arc::clone(policy)),
+                },
+                Some(mut standing) => {
                     let previous = standing.said.take();
-                    let (into, acceptance) = standing.decide(of_file);
+                    let (into, acceptance) = standing.decide(of_file, refusal);
                     standing.said = Some(acceptance.clone());
                     let seen = seen.get(&id);
                     // What was said and is not there was never written, or taken away.
@@ -182,6 +226,7 @@ impl Roster {
                         let (id, seen) = (id.clone(), seen.cloned().flatten());
                         settled.statuses.push(StatusChange { id, uid, acceptance, previous, seen });
                     }
+                    self.cluster.insert(id.clone(), standing);
                     into
                 }
             };
@@ -202,25 +247,37 @@ impl Roster {
 }
 
 impl Standing {
+    /// The policy as it would be in force if nothing else were: the newest generation, or the last accepted one.
+    fn wanted(&self) -> Option<&Arc<Policy>> {
+        self.newest.as_ref().ok().or(self.accepted.as_ref())
+    }
+
     /// What of the policy is in force: the newest generation, or the last accepted one; nothing where a file holds a policy
     /// of that name.
-    fn decide(&mut self, of_file: Option<&Arc<Policy>>) -> (Option<Arc<Policy>>, Acceptance) {
+    fn decide(
+        &mut self,
+        of_file: Option<&Arc<Policy>>,
+        refusal: impl Fn(&Policy) -> Option<FieldError>,
+    ) -> (Option<Arc<Policy>>, Acceptance) {
         if let Some(policy) = of_file {
             let why = "a policy file of the server has a policy of this kind and name, which is in force instead";
             let errors = [FieldError::new("metadata.name", why)];
-            return (Some(Arc::clone(policy)), Acceptance::of_refused(self.number, &errors, None));
+            let into = refusal(policy).is_none().then(|| Arc::clone(policy));
+            return (into, Acceptance::of_refused(self.number, &errors, None));
         }
-        let acceptance = match &self.newest {
-            Ok(policy) => {
-                self.accepted = Some(Arc::clone(policy));
-                Acceptance::of_valid(self.number, &policy.notes)
-            }
-            Err(errors) => {
-                let older = self.accepted.as_ref().and_then(|policy| policy.generation);
-                Acceptance::of_refused(self.number, errors, older)
-            }
+        let errors = match &self.newest {
+            Ok(policy) => match refusal(policy) {
+                None => {
+                    self.accepted = Some(Arc::clone(policy));
+                    return (Some(Arc::clone(policy)), Acceptance::of_valid(self.number, &policy.notes));
+                }
+                Some(error) => vec![error],
+            },
+            Err(errors) => errors.clone(),
         };
-        (self.accepted.clone(), acceptance)
+        let older = self.accepted.clone().filter(|policy| refusal(policy).is_none());
+        let number = older.as_ref().and_then(|policy| policy.generation);
+        (older, Acceptance::of_refused(self.number, &errors, number))
     }
 }
 

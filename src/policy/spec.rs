@@ -139,11 +139,11 @@ pub struct MatchSpec {
     "message": "include and exclude cannot both be given"
 }]))]
 pub struct ContainersSpec {
-    /// Only the containers of these names.
+    /// Only the containers of these names; `*` is any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub include: Option<Vec<String>>,
-    /// All containers but those of these names.
+    /// All containers but those of these names; `*` is any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude: Option<Vec<String>>,
     /// Whether init containers, native sidecars among them, are touched too.

@@ -359,3 +359,37 @@ fn a_policy_that_changes_nothing_is_refused() {
     assert!(load(&policy("p", "  onExceeded: {action: Report}")).errors.is_empty());
     assert!(load(&policy("p", "  autoMount: {}")).errors.len() <= 1);
 }
+
+#[test]
+fn what_no_pod_could_ever_want_is_refused_early() {
+    for path in ["/", "//", "/./", "/proc", "/proc/self"] {
+        refuses(
+            &format!("  storage: [{{pvc: {{claimName: c, mountPath: {path}}}}}]"),
+            &["storage[0].pvc.mountPath", "no container starts"],
+        );
+    }
+    refuses("  persistence: {data: {a: {mountPath: /, existingClaim: c}}}", &["persistence.data.a.mountPath"]);
+    assert!(load(&policy("p", "  storage: [{pvc: {claimName: c, mountPath: /process}}]")).errors.is_empty());
+    refuses(
+        "  storage: [{pvc: {claimName: c, subPath: \"$(POD_NAME)\"}}]",
+        &["storage[0].pvc.subPath", "a subPath is not expanded"],
+    );
+    let volume = "{name: v, source: {emptyDir: {}}, mountPath: /v, mountPropagation: Bidirectional}";
+    assert!(notes(&format!("  storage: [{{volume: {volume}}}]")).contains("privileged containers only"));
+}
+
+#[test]
+fn a_star_in_a_container_name_is_any_text() {
+    let spec = |containers: &str| format!("  containers: {{{containers}}}\n  env: [{{name: A, value: b}}]");
+    for (containers, gets) in [
+        ("include: [\"m*\"]", true),
+        ("include: [\"x*\"]", false),
+        ("exclude: [\"*ain\"]", false),
+        ("exclude: [\"*-proxy\"]", true),
+    ] {
+        let found = env(&injected(&pod(json!({})), &policy("p", &spec(containers))), "A");
+        assert_eq!(found == "b", gets, "{containers}");
+    }
+    refuses(&spec("include: [\"A*\"]"), &["containers.include[0]", "'*' is any text"]);
+    refuses(&spec("include: [\"a.*\"]"), &["containers.include[0]"]);
+}

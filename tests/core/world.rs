@@ -268,3 +268,114 @@ fn a_decision_about_a_namespace_that_nobody_could_name_says_so() {
     assert_eq!(once(&review(&pod), &snapshot.with_answer(NAMESPACE, Some(labels("a")))).warnings(), "");
     assert_eq!(once(&review(&pod), &snapshot).warnings(), "");
 }
+
+/// A policy whose spec is this beside `onConflict: Override`.
+fn overriding(name: &str, namespace: Option<&str>, spec: Value) -> (PolicyId, Generation) {
+    let (kind, scope) = match namespace {
+        None => ("ClusterInjectionPolicy", Scope::Cluster),
+        Some(namespace) => ("InjectionPolicy", Scope::Namespace(namespace.to_owned())),
+    };
+    let mut whole = json!({"onConflict": "Override"});
+    whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let policy = json!({
+        "apiVersion": "stowage.dev/v1alpha1", "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, "generation": 1}, "spec": whole
+    });
+    let mut loaded = load(&policy.to_string());
+    assert_eq!(loaded.errors, []);
+    let compiled = Ok(loaded.policies.pop().unwrap());
+    let generation = Generation { uid: name.to_owned(), number: 1, status: None, compiled };
+    (PolicyId { scope, name: name.into() }, generation)
+}
+
+fn selecting(selector: &str, labels: Value) -> Value {
+    let (key, value) = selector.split_once('=').unwrap();
+    json!({"match": {"podSelector": {"matchLabels": {key: value}}}, "labels": labels})
+}
+
+/// Of two policies that meet over a label, which are in force whatever the order in which they come.
+#[test]
+fn a_policy_that_reads_a_label_which_another_replaces_is_refused_whatever_the_order() {
+    let reads = || selecting("team=a", json!({"x": "y"}));
+    let placeholder =
+        || json!({"match": {"podSelector": {}}, "storage": [{"pvc": {"claimName": "c", "subPath": "{label:team}"}}]});
+    let replaces = || selecting("class=job", json!({"team": "b"}));
+    let apart = || selecting("class=spark", json!({"x": "y"}));
+    type Side = (Option<&'static str>, Value);
+    let table: [(&str, Side, Side, &str); 8] = [
+        ("reads in its selector", (None, reads()), (None, replaces()), "two"),
+        ("reads in a placeholder", (None, placeholder()), (None, replaces()), "two"),
+        ("reads in a namespace what the platform replaces", (Some("n"), reads()), (None, replaces()), "two"),
+        ("a namespace may not put the platform's policy out", (None, reads()), (Some("n"), replaces()), "one"),
+        ("in one namespace", (Some("n"), reads()), (Some("n"), replaces()), "two"),
+        ("in two namespaces they never meet", (Some("n"), reads()), (Some("m"), replaces()), "one two"),
+        ("another label", (None, selecting("team2=a", json!({"x": "y"}))), (None, replaces()), "one two"),
+        ("pods of another class", (None, apart()), (None, selecting("class=job", json!({"z": "b"}))), "one two"),
+    ];
+    for (what, one, two, force) in table {
+        let one = overriding("one", one.0, one.1);
+        let two = overriding("two", two.0, two.1);
+        for order in [[&one, &two], [&two, &one]] {
+            let mut world = World::new(None);
+            let mut last = Vec::new();
+            for (id, generation) in order {
+                let (_, statuses) =
+                    world.apply(Change::Policies(PolicyChange::Applied(id.clone(), generation.clone())));
+                last.extend(statuses);
+            }
+            let snapshot = world.snapshot();
+            let mut found: Vec<&str> = snapshot.policies.policies().iter().map(|policy| &*policy.id.name).collect();
+            found.sort_unstable();
+            assert_eq!(found.join(" "), force, "{what}");
+            let refused = last.iter().rfind(|status| !status.acceptance.is_accepted());
+            assert_eq!(refused.is_none(), force == "one two", "{what}");
+            if let Some(refused) = refused {
+                let other = if &*refused.id.name == "one" { "two" } else { "one" };
+                assert!(refused.acceptance.message.contains(other), "{what}: {}", refused.acceptance.message);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_comes_back_when_the_one_that_replaced_its_label_goes() {
+    let mut world = World::new(None);
+    let (id, generation) = overriding("reads", None, selecting("team=a", json!({"x": "y"})));
+    world.apply(Change::Policies(PolicyChange::Applied(id, generation)));
+    let (replacing, generation) = overriding("replaces", None, selecting("class=job", json!({"team": "b"})));
+    let (_, statuses) = world.apply(Change::Policies(PolicyChange::Applied(replacing.clone(), generation)));
+    let why = "policy replaces replaces the label team under onConflict: Override";
+    assert!(
+        said(&statuses).contains(&format!("reads@1 Refused: spec.match.podSelector: {why}")),
+        "{}",
+        said(&statuses)
+    );
+    assert_eq!((world.policies_in_force(), world.policies_refused()), (1, 1));
+    let (_, statuses) = world.apply(Change::Policies(PolicyChange::Deleted(replacing)));
+    assert_eq!(said(&statuses), "reads@1 Valid");
+}
+
+#[test]
+fn a_policy_may_replace_a_label_that_it_selects_by_with_a_value_that_it_selects() {
+    for (spec, is_right) in
+        [(selecting("team=a", json!({"team": "a"})), true), (selecting("team=a", json!({"team": "b"})), false)]
+    {
+        let (id, generation) = overriding("one", None, spec);
+        let mut world = World::new(None);
+        world.apply(Change::Policies(PolicyChange::Applied(id, generation)));
+        assert_eq!(world.policies_in_force() == 1, is_right);
+    }
+}
+
+#[test]
+fn files_are_refused_for_labels_that_they_replace_among_themselves() {
+    let mut loaded = crate::harness::loaded();
+    let reads = crate::harness::policy("reads", "  labels: {x: z}").replace("{}}\n", "{matchLabels: {team: a}}}\n");
+    loaded.add("reads.yaml", &reads);
+    loaded.add("replaces.yaml", &crate::harness::policy("replaces", "  onConflict: Override\n  labels: {team: b}"));
+    loaded.finish();
+    let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].starts_with("reads.yaml:2: spec.match.podSelector: policy replaces replaces"), "{errors:?}");
+    assert_eq!((loaded.policies.len(), loaded.refused), (1, 1));
+}

@@ -7,7 +7,7 @@ use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     oneshot,
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     cluster::{policies::PolicyNews, status::Statuses},
@@ -141,6 +141,10 @@ impl Writer {
             self.awaited.remove(&watch);
         }
         let (_, statuses) = self.world.apply(change);
+        for status in statuses.iter().filter(|status| status.uid.is_none()) {
+            // A policy of a file has no status that could say it.
+            warn!(policy = %status.id, error = status.acceptance.message, "policy refused");
+        }
         if let Some(writer) = &self.statuses {
             writer.say(statuses);
         }

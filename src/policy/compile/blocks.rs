@@ -52,7 +52,7 @@ impl Checker<'_> {
             defaults: self.defaults(),
             thresholds: self.thresholds(),
             on_exceeded: spec.on_exceeded.unwrap_or_default(),
-            labels_read: BTreeSet::new(),
+            placeholder_labels: BTreeSet::new(),
             notes: Vec::new(),
         };
         self.extend("", rules::node_selector("nodeSelector", &spec.node_selector));
@@ -95,7 +95,7 @@ impl Checker<'_> {
         }
         for (name, list) in [("containers.include", include), ("containers.exclude", exclude)] {
             for (index, container) in list.iter().flatten().enumerate() {
-                self.name(container, names::container_name, &item(name, index));
+                self.name(container, names::container_pattern, &item(name, index));
             }
         }
         let names = match (include, exclude) {

@@ -22,7 +22,7 @@ pub(super) struct Checker<'s> {
     /// Fields whose text was read as a template.
     pub(super) templated: BTreeSet<String>,
     /// Labels of pods that placeholders read.
-    pub(super) labels_read: BTreeSet<String>,
+    pub(super) placeholder_labels: BTreeSet<String>,
 }
 
 impl<'s> Checker<'s> {
@@ -34,7 +34,7 @@ impl<'s> Checker<'s> {
             errors: Vec::new(),
             notes: Vec::new(),
             templated: BTreeSet::new(),
-            labels_read: BTreeSet::new(),
+            placeholder_labels: BTreeSet::new(),
         }
     }
 
@@ -78,7 +78,7 @@ impl<'s> Checker<'s> {
         if let Some(user) = &self.user {
             template = template.with_username(user);
         }
-        self.labels_read.extend(template.labels().map(str::to_owned));
+        self.placeholder_labels.extend(template.labels().map(str::to_owned));
         if kind == Kind::Secret {
             self.secret_name(&template, path);
         }

@@ -276,7 +276,11 @@ impl Checker<'_> {
         if let Some(mount) = &mut mount {
             mount.propagation = match modifier.mount_propagation {
                 Some(MountPropagation::HostToContainer) => Some("HostToContainer"),
-                Some(MountPropagation::Bidirectional) => Some("Bidirectional"),
+                Some(MountPropagation::Bidirectional) => {
+                    let why = "Bidirectional is for privileged containers only";
+                    self.note(&field(at, "mountPropagation"), why);
+                    Some("Bidirectional")
+                }
                 Some(MountPropagation::None) | None => None,
             };
         }
@@ -348,7 +352,16 @@ impl Checker<'_> {
         at: &str,
     ) -> Option<MountUnit> {
         self.name(path, names::mount_path, &field(at, named));
+        let clean = names::clean_path(path);
+        if matches!(&*clean, "/" | "/proc") || clean.starts_with("/proc/") {
+            let why = "no container starts with a mount at / or in /proc";
+            self.error(&field(at, named), format!("{path:?}: {why}"));
+        }
         let sub_path = match sub_path.filter(|path| !path.is_empty()) {
+            Some(text) if text.contains("$(") => {
+                self.error(&field(at, "subPath"), "a subPath is not expanded: $( would be the name of a folder");
+                return None;
+            }
             Some(text) => Some(self.template(text, Kind::SubPath, &field(at, "subPath"))?),
             None => None,
         };
