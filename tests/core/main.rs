@@ -14,7 +14,9 @@
 mod conflicts;
 mod conformance;
 mod deadlines;
+mod fuzz;
 mod golden;
+mod growth;
 mod harness;
 mod hostile;
 mod index;

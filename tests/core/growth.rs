@@ -1,0 +1,112 @@
+//! What a decision costs as a pod grows: with the pod, not with its square, and in bounds of memory.
+//!
+//! `cargo bench -p stowage-benches --bench growth` measures the same up to the largest pods.
+
+pub(crate) mod shapes;
+
+use std::time::Duration;
+
+use cpu_time::ThreadTime;
+use stowage::{
+    admission::{Admitted, admit},
+    policy::snapshot::Snapshot,
+};
+
+use crate::harness::policies;
+use shapes::{Way, largest, review};
+
+/// Allocations and processor time of a decision.
+struct Cost {
+    allocations: u64,
+    time: Duration,
+}
+
+fn cost(text: &str, snapshot: &Snapshot) -> Cost {
+    let decide = || admit(text.as_bytes(), snapshot).unwrap();
+    let allocations = allocation_counter::measure(|| drop(decide())).count_total;
+    // The least of some: whatever else the machine does can only add to it.
+    let times = (0..3).map(|_| {
+        let begun = ThreadTime::now();
+        drop(decide());
+        begun.elapsed()
+    });
+    Cost { allocations, time: times.min().unwrap() }
+}
+
+/// Holds the cost of a pod against that of one four times as large. Time is compared coarsely: four times is linear, and
+/// sixteen times would be quadratic.
+fn compare(what: &str, small: &str, large: &str, snapshot: &Snapshot, found: &mut Vec<String>) {
+    let (small, large) = (cost(small, snapshot), cost(large, snapshot));
+    let allocations = large.allocations as f64 / small.allocations as f64;
+    let time = large.time.as_secs_f64() / small.time.as_secs_f64();
+    if allocations > 4.5 || time > 7.0 {
+        found.push(format!("{what}: {allocations:.2} times the allocations and {time:.2} times the time"));
+    }
+}
+
+#[test]
+fn a_decision_costs_at_most_in_proportion_to_the_pod() {
+    let mut found = Vec::new();
+    for (mode, conflict) in [("prevent", "Keep"), ("constrain", "Override")] {
+        let snapshot = policies(&largest(1, mode, conflict));
+        for way in [Way::Tolerations, Way::Terms, Way::Expressions] {
+            let sized = |part: usize| review(&[(way, way.most() / part)]);
+            compare(&format!("{way:?} under {conflict}"), &sized(16), &sized(4), &snapshot, &mut found);
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The most memory that a decision may take beside the body itself.
+fn allowed(body: usize, admitted: &Admitted) -> u64 {
+    // A patch is in the answer as base64.
+    u64::try_from(16 * body + admitted.body.len() + (1 << 20)).unwrap()
+}
+
+#[test]
+fn a_decision_takes_memory_in_proportion_to_the_pod() {
+    let snapshot = policies(&largest(1, "prevent", "Keep"));
+    let mut found = Vec::new();
+    let mut check = |what: String, text: String| {
+        let mut admitted = None;
+        let memory =
+            allocation_counter::measure(|| admitted = Some(admit(text.as_bytes(), &snapshot).unwrap())).bytes_max;
+        let allowed = allowed(text.len(), &admitted.unwrap());
+        if memory > allowed {
+            found.push(format!("{what}: {memory} bytes for a body of {}, where {allowed} are allowed", text.len()));
+        }
+    };
+    for way in Way::ALL.into_iter().filter(|way| matches!(way, Way::Labels | Way::Volumes | Way::Annotations)) {
+        for part in [1, 4, 64] {
+            check(format!("{way:?} / {part}"), review(&[(way, way.most() / part)]));
+        }
+    }
+    for element in ["{}", "null", "[]", "0"] {
+        let list = vec![element; 300_000].join(",");
+        let base = r#""containers":[{"name":"base"}]"#;
+        for spec in [
+            format!(r#""containers":[{list}]"#),
+            format!(r#""volumes":[{list}],{base}"#),
+            format!(r#""tolerations":[{list}],{base}"#),
+            format!(r#""imagePullSecrets":[{list}],{base}"#),
+            format!(
+                r#""affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{list}]}}}}}},{base}"#
+            ),
+            format!(r#""containers":[{{"name":"base","env":[{list}]}}]"#),
+            format!(r#""containers":[{{"name":"base","envFrom":[{list}]}}]"#),
+            format!(r#""containers":[{{"name":"base","volumeMounts":[{list}]}}]"#),
+            format!(r#""containers":[{{"name":"base","resources":{{"claims":[{list}]}}}}]"#),
+            format!(r#""containers":[{{"name":"base","args":[{list}]}}]"#),
+        ] {
+            let text = review(&[]).replace(
+                r#""volumes":[],"tolerations":[],"containers":[{"name":"c0","env":[],"envFrom":[],"volumeMounts":[]}]"#,
+                &spec,
+            );
+            assert!(text.contains(element), "{text}");
+            if admit(text.as_bytes(), &snapshot).is_ok() {
+                check(format!("{element} in {}", &spec[..40]), text);
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
