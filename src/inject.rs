@@ -154,7 +154,8 @@ fn select<'a, 'p>(
     loop {
         let labels = snapshot.namespace(place.namespace);
         let found = snapshot.policies.matching(place.namespace, &labels, &before);
-        let policies: Vec<&Policy> = found.into_iter().map(Arc::as_ref).collect();
+        let is_asked = |policy: &&Policy| policy.requests.is_empty() || pod.requests_any(&policy.requests);
+        let policies: Vec<&Policy> = found.into_iter().map(Arc::as_ref).filter(is_asked).collect();
         if earlier.is_none() || !before.distrust(&policies) {
             return (before, policies);
         }

@@ -188,6 +188,20 @@ impl<'a> PodView<'a> {
         })
     }
 
+    /// Whether a container asks for one of these resources. The API server has made requests of limits before a webhook is
+    /// called; a template has not been there, so a limit counts as well.
+    #[must_use]
+    pub fn requests_any(&self, resources: &[String]) -> bool {
+        let asks = |raw: Raw<'_>| {
+            let Ok(value) = serde_json::from_str::<serde_json::Value>(raw.get()) else { return false };
+            ["requests", "limits"].iter().filter_map(|list| value.get(list)?.as_object()).any(|amounts| {
+                let of = |resource: &String| amounts.get(resource).filter(|amount| **amount != "0" && **amount != 0);
+                resources.iter().any(|resource| of(resource).is_some())
+            })
+        };
+        self.containers().filter_map(|(_, _, container)| container.resources).any(asks)
+    }
+
     /// The service account the pod runs as; `default` where it names none.
     #[must_use]
     pub fn service_account(&self) -> &str {

@@ -49,6 +49,8 @@ pub struct Policy {
     pub pods: Selector,
     /// Labels of the namespaces it is for; `None` is every namespace, or the policy's own.
     pub namespaces: Option<Selector>,
+    /// Only pods one of whose containers requests one of these; empty is all.
+    pub requests: Vec<String>,
     /// Which containers it touches.
     pub containers: Containers,
     /// What happens where the pod brought a different value.

@@ -59,6 +59,12 @@ impl Resources {
         if problems.is_empty() { Ok(Self { requests, limits }) } else { Err(problems) }
     }
 
+    /// Whether it sets something of this resource.
+    #[must_use]
+    pub fn sets(&self, resource: &str) -> bool {
+        self.requests.iter().chain(&self.limits).any(|amount| amount.resource == resource)
+    }
+
     /// Whether there is nothing to default.
     #[must_use]
     pub fn is_empty(&self) -> bool {

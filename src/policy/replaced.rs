@@ -1,4 +1,4 @@
-//! Labels that one policy reads and another replaces.
+//! What one policy reads of a pod and another replaces: labels, and what containers request.
 //!
 //! What a pod brought cannot be known again once it was replaced, so a second admission of the same pod would select and
 //! resolve by the new value. Of two such policies one is refused.
@@ -6,14 +6,23 @@
 use std::sync::Arc;
 
 use crate::{
-    field_error::{FieldError, field},
+    defaults::resources::Resources,
+    field_error::{FieldError, field, item},
     labels::Selector,
     policy::{Policy, Scope, spec::OnConflict},
 };
 
-/// Whether `policy` replaces labels that pods bring.
-pub(super) fn replaces_labels(policy: &Policy) -> bool {
+/// Whether `policy` changes something that others may read.
+pub(super) fn is_read_by_others(policy: &Policy) -> bool {
+    replaces_labels(policy) || default_resources(policy).is_some()
+}
+
+fn replaces_labels(policy: &Policy) -> bool {
     policy.on_conflict == OnConflict::Override && !policy.labels.is_empty()
+}
+
+fn default_resources(policy: &Policy) -> Option<&Resources> {
+    policy.defaults.as_ref().map(|defaults| &defaults.resources).filter(|resources| !resources.is_empty())
 }
 
 /// Why `policy` is refused beside `others`, which may hold itself; `None` where it is not.
@@ -22,12 +31,16 @@ pub(super) fn replaces_labels(policy: &Policy) -> bool {
 /// ClusterInjectionPolicy reads is refused itself, or whoever may write in one namespace could put the platform's policy
 /// out of force everywhere.
 pub(super) fn refusal<'p>(policy: &Policy, others: impl IntoIterator<Item = &'p Arc<Policy>>) -> Option<FieldError> {
-    of_itself(policy).or_else(|| others.into_iter().find_map(|other| of_other(policy, other)))
+    let of_own = || requested_default(policy, policy);
+    of_itself(policy).or_else(of_own).or_else(|| others.into_iter().find_map(|other| of_other(policy, other)))
 }
 
 fn of_other(policy: &Policy, other: &Policy) -> Option<FieldError> {
     if other.id == policy.id {
         return None;
+    }
+    if let Some(error) = requested_default(policy, other) {
+        return Some(error);
     }
     let (is_cluster, is_other_cluster) = (policy.is_cluster(), other.is_cluster());
     if (is_other_cluster || !is_cluster)
@@ -46,6 +59,19 @@ fn of_other(policy: &Policy, other: &Policy) -> Option<FieldError> {
         return Some(FieldError::new(field("spec.labels", key), format!("{why}: {what}")));
     }
     None
+}
+
+/// A resource of `match.requests` that the defaults of `other` set, in a pod that both may match.
+fn requested_default(policy: &Policy, other: &Policy) -> Option<FieldError> {
+    let set = default_resources(other)?;
+    let (index, resource) = policy.requests.iter().enumerate().find(|(_, resource)| set.sets(resource))?;
+    if !may_meet(policy, other) {
+        return None;
+    }
+    let whose = if policy.id == other.id { "the policy itself".to_owned() } else { format!("policy {}", other.id) };
+    let why = "a second admission could not see what the pod itself requests";
+    let path = item("spec.match.requests", index);
+    Some(FieldError::new(path, format!("{whose} sets {resource} in defaults.resources: {why}")))
 }
 
 /// A policy may replace a label that it selects by, as long as the new value is one that it selects.

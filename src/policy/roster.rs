@@ -12,7 +12,7 @@ use crate::{
     field_error::FieldError,
     policy::{
         Policy, PolicyId, Scope,
-        replaced::{self, replaces_labels},
+        replaced::{self, is_read_by_others},
         spec::PolicyStatus,
         status::{Acceptance, StatusChange, accepted},
     },
@@ -57,7 +57,7 @@ pub(super) struct Roster {
     files: HashMap<PolicyId, Arc<Policy>>,
     cluster: HashMap<PolicyId, Standing>,
     in_force: HashMap<PolicyId, Arc<Policy>>,
-    /// The policies that replace labels which pods bring.
+    /// The policies that change what others may read.
     replacing: Vec<Arc<Policy>>,
 }
 
@@ -171,16 +171,17 @@ impl Roster {
 
     /// Why `policy` cannot be in force beside the others.
     fn refusal(&self, policy: &Policy) -> Option<FieldError> {
-        if replaces_labels(policy) {
+        if is_read_by_others(policy) {
             return replaced::refusal(policy, self.wanted());
         }
         replaced::refusal(policy, &self.replacing)
     }
 
-    /// What was touched, and the policies whose verdict may follow from it: all of them where one that replaces labels
-    /// came or went, else those that replace labels.
+    /// What was touched, and the policies whose verdict may follow from it: all of them where one that changes what
+    /// others may read came or went, else those that do.
     fn with_those_that_depend(&mut self, mut touched: HashSet<PolicyId>) -> HashSet<PolicyId> {
-        let mut replacing: Vec<Arc<Policy>> = self.wanted().filter(|policy| replaces_labels(policy)).cloned().collect();
+        let mut replacing: Vec<Arc<Policy>> =
+            self.wanted().filter(|policy| is_read_by_others(policy)).cloned().collect();
         replacing.sort_by(|a, b| a.order(b));
         let is_same = replacing.len() == self.replacing.len()
             && replacing.iter().zip(&self.replacing).all(|(one, other)| Arc::ptr_eq(one, other));

@@ -129,6 +129,9 @@ pub struct MatchSpec {
     /// Labels of the pod's namespace (ClusterInjectionPolicy only); absent is every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
+    /// Only pods one of whose containers requests one of these resources, such as nvidia.com/gpu. Absent: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<String>,
 }
 
 /// Which containers of a matched pod are touched.

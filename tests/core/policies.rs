@@ -393,3 +393,46 @@ fn a_star_in_a_container_name_is_any_text() {
     refuses(&spec("include: [\"A*\"]"), &["containers.include[0]", "'*' is any text"]);
     refuses(&spec("include: [\"a.*\"]"), &["containers.include[0]"]);
 }
+
+#[test]
+fn a_policy_may_be_for_pods_that_request_a_resource() {
+    let spec = "  env: [{name: A, value: b}]";
+    let with = |requests: &str| {
+        policy("p", spec).replace("podSelector: {}", &format!("podSelector: {{}}, requests: [{requests}]"))
+    };
+    let gpu = "nvidia.com/gpu";
+    for (resources, gets) in [
+        (json!({"limits": {"nvidia.com/gpu": "1"}}), true),
+        (json!({"requests": {"nvidia.com/gpu": 2}}), true),
+        (json!({"requests": {"nvidia.com/gpu": "0"}}), false),
+        (json!({"requests": {"amd.com/gpu": "1"}}), false),
+        (json!({}), false),
+        (Value::Null, false),
+    ] {
+        let found = env(&answer(&pod(json!({"resources": resources})), &policies(&with(gpu))).pod, "A");
+        assert_eq!(found == "b", gets, "{resources}");
+    }
+    let plain = pod(json!({}));
+    assert!(answer(&plain, &policies(&with("amd.com/gpu, cpu"))).warnings().is_empty());
+    let found = errors(&with("gpu"));
+    assert!(found[0].contains("match.requests[0]: \"gpu\" must be"), "{found:?}");
+    let watched = with(gpu).replace(spec, "  stateThresholds: {running: 1h}");
+    assert!(
+        errors(&watched)[0].contains("spec.stateThresholds: cannot be beside match.requests"),
+        "{:?}",
+        errors(&watched)
+    );
+}
+
+#[test]
+fn a_resource_that_a_default_sets_cannot_be_asked_for() {
+    let mut loaded = loaded();
+    let asks =
+        policy("asks", "  env: [{name: A, value: b}]").replace("podSelector: {}", "podSelector: {}, requests: [cpu]");
+    loaded.add("asks.yaml", &asks);
+    loaded.add("sets.yaml", &policy("sets", "  defaults: {resources: {requests: {cpu: 1}}}"));
+    loaded.finish();
+    let errors: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("spec.match.requests[0]: policy sets sets cpu in defaults.resources"), "{errors:?}");
+}

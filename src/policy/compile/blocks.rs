@@ -33,6 +33,7 @@ impl Checker<'_> {
             priority: spec.priority,
             pods,
             namespaces,
+            requests: self.requests(),
             containers: self.containers(),
             on_conflict: spec.on_conflict,
             username: self.username(),
@@ -64,6 +65,23 @@ impl Checker<'_> {
             self.extend("", rules::priority_class_name("priorityClassName", name));
         }
         compiled
+    }
+
+    fn requests(&mut self) -> Vec<String> {
+        let spec = self.spec;
+        let requests = &spec.matches.requests;
+        for (index, resource) in requests.iter().enumerate() {
+            self.name(resource, names::container_resource, &item("match.requests", index));
+        }
+        for (name, is_given) in
+            [("stateThresholds", spec.state_thresholds.is_some()), ("onExceeded", spec.on_exceeded.is_some())]
+        {
+            if is_given && !requests.is_empty() {
+                let why = "cannot be beside match.requests: the watcher does not see what containers request";
+                self.error(name, format!("{why}; put it into a policy of its own"));
+            }
+        }
+        requests.clone()
     }
 
     fn trusted_labels(&mut self) {
