@@ -10,8 +10,8 @@ use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
     inject::{
-        Decision, Place, decide,
-        report::{Outcome as StepOutcome, Refusal},
+        Decision, PodContext, decide,
+        report::{Refusal, StepOutcome},
     },
     json::{self, Str, read_members},
     pod::PodView,
@@ -204,7 +204,7 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
     if pod.is_mirror() || namespace == "kube-system" || snapshot.untouched.iter().any(|own| own == namespace) {
         return Ok(untouched(uid, summary));
     }
-    match decide(pod, &Place { namespace, template: false, daemon_set: false }, snapshot) {
+    match decide(pod, &PodContext { namespace, template: false, daemon_set: false }, snapshot) {
         Ok(decision) => {
             summarize(&mut summary, &decision);
             let advice = advice(pod, &summary, "InjectionSkipped", || skipped(&decision));
@@ -234,11 +234,11 @@ fn advice(pod: &PodView<'_>, summary: &Summary, reason: &'static str, note: impl
 fn skipped(decision: &Decision<'_>) -> String {
     let mut note = String::new();
     for step in decision.report.steps().iter().filter(|step| step.outcome == StepOutcome::Skipped) {
-        for remark in step.remarks.iter().filter(|remark| remark.warns) {
+        for told in step.notes.iter().filter(|note| note.is_warning()) {
             if !note.is_empty() {
                 note.push_str("; ");
             }
-            note.push_str(&format!("{step}: {}", remark.text));
+            note.push_str(&format!("{step}: {}", told.text));
         }
     }
     note

@@ -1,10 +1,9 @@
 //! `defaults` of a policy, checked.
 
-pub mod edits;
-pub mod pod_fields;
 pub mod priority_class;
 pub mod resources;
 pub mod rules;
+pub mod security_context;
 
 use std::collections::BTreeMap;
 

@@ -6,41 +6,46 @@
 
 mod auto_mount;
 mod catalogue;
+mod claims;
 pub mod controls;
+mod defaults;
 mod draft;
+mod env;
 pub mod equal;
-mod fields;
+mod image_pull_policy;
 pub mod marker;
-mod merge;
 mod metadata;
 pub mod pod_security;
+mod priority_class;
 pub mod report;
 mod scheduling;
+mod select;
 mod thresholds;
+mod volume_draft;
+mod volumes;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt::Display};
 
 use crate::{
     inject::{
+        claims::{Claims, EarlierPass},
         controls::Controls,
         draft::Draft,
-        marker::{Before, Marker},
+        marker::{Marker, OriginalPod},
         pod_security::PodSecurityLevel,
-        report::{Refusal, Report},
+        report::{Refusal, StepId, StepOutcome, Steps},
+        select::{select, username},
     },
     labels::Labels,
     patch::Patch,
     pod::PodView,
-    policy::{
-        Policy,
-        snapshot::Snapshot,
-        template::{Facts, Template},
-    },
+    policy::{Policy, snapshot::Snapshot, template::Facts},
+    reason::{Note, Reason},
 };
 
 /// Where the pod is to be, and as what.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'r> {
+pub struct PodContext<'r> {
     /// The request's namespace; a templated pod carries none.
     pub namespace: &'r str,
     /// A workload's pod template, which gets no marker.
@@ -56,8 +61,10 @@ pub struct Decision<'p> {
     pub patch: Patch,
     /// What the client is told, one short line each.
     pub warnings: Vec<String>,
+    /// What is told of no step: of what the pod says itself.
+    pub notes: Vec<Note>,
     /// What every modifier of every policy did.
-    pub report: Report<'p>,
+    pub report: Steps<'p>,
     /// The policies that matched, in the order in which they acted.
     pub policies: Vec<&'p Policy>,
     /// Why nothing was looked at, where that is so.
@@ -66,20 +73,22 @@ pub struct Decision<'p> {
     pub opted_out: bool,
 }
 
-/// One pass over a pod: `'a` is the pass, `'p` the policies.
-struct Pass<'a, 'p> {
-    place: Place<'a>,
-    before: &'a Before<'a>,
+/// The injection into one pod: `'a` is the pass, `'p` the policies.
+struct Injection<'a, 'p> {
+    context: PodContext<'a>,
+    original: &'a OriginalPod<'a>,
     usernames: &'a [Option<Cow<'a, str>>],
     policies: &'a [&'p Policy],
     controls: Controls<'a>,
     draft: Draft<'a>,
+    claims: Claims<'a>,
     patch: Patch,
     annotations: Vec<(&'p str, Cow<'p, str>)>,
-    report: Report<'p>,
+    report: Steps<'p>,
     security: PodSecurityLevel,
     /// The record of an earlier pass that the pod carries, as far as it can be read.
-    earlier: Option<&'a Marker>,
+    marker: Option<&'a Marker>,
+    earlier: &'a EarlierPass,
     /// Whether `metadata` is made, where the pod had none.
     metadata_made: bool,
 }
@@ -90,83 +99,57 @@ struct Pass<'a, 'p> {
 ///
 /// Where the pod is to be refused: a wrong value under a `stowage.dev/` key that a matched policy acts on, or a conflict
 /// under `onConflict: Reject`.
-pub fn decide<'p>(pod: &PodView<'_>, place: &Place<'_>, snapshot: &'p Snapshot) -> Result<Decision<'p>, Refusal> {
-    let earlier = Marker::read(pod);
-    let (before, policies) = select(pod, place, snapshot, earlier.as_ref());
-    if controls::opts_out(pod, &before) {
+pub fn decide<'p>(
+    pod: &PodView<'_>,
+    context: &PodContext<'_>,
+    snapshot: &'p Snapshot,
+) -> Result<Decision<'p>, Refusal> {
+    let marker = Marker::read(pod);
+    let earlier = marker.as_ref().map(EarlierPass::of).unwrap_or_default();
+    let (original, policies) = select(pod, context, snapshot, marker.as_ref(), &earlier);
+    if controls::opts_out(pod, &original) {
         let left_alone = Decision::left_alone("the pod says stowage.dev/inject: \"false\"");
         return Ok(Decision { opted_out: true, ..left_alone });
     }
     if pod.spec.is_none() {
         return Ok(Decision::left_alone("the pod has no spec"));
     }
-    let mut warnings = Vec::new();
-    if snapshot.is_unanswered(place.namespace) {
+    let mut notes = Vec::new();
+    if snapshot.is_unanswered(context.namespace) {
         // The name alone is known: no policy that selects by another label, and no level of pod security.
-        let namespace = place.namespace;
-        warnings.push(format!(
-            "stowage: the labels of namespace {namespace} could not be read in time and count as absent"
-        ));
+        notes.push(Reason::NamespaceUnknown.note(&[&context.namespace]));
     }
-    if policies.is_empty() && before.label(controls::INJECT) != Some("true") {
-        if controls::speaks(pod) {
-            Controls::read(pod, &before, &policies, &mut warnings)?;
+    if policies.is_empty() && original.label(controls::INJECT) != Some("true") {
+        if controls::has_controls(pod) {
+            Controls::read(pod, &original, &policies, &mut notes)?;
         }
-        return Ok(Decision { warnings, ..Decision::left_alone("no policy matches") });
+        return Ok(Decision::left_alone("no policy matches").with(notes));
     }
     if !policies.is_empty() {
-        pod.bounded().map_err(|error| Refusal { message: error.to_string() })?;
+        pod.bounded().map_err(|error| Refusal::of_pod("spec", Reason::TooLarge, &error))?;
     }
-    let controls = Controls::read(pod, &before, &policies, &mut warnings)?;
-    let usernames: Vec<_> = policies.iter().map(|policy| username(policy, place, &before)).collect();
-    let level = snapshot.namespace(place.namespace);
-    let mut pass = Pass {
-        place: *place,
-        before: &before,
+    let controls = Controls::read(pod, &original, &policies, &mut notes)?;
+    let usernames: Vec<_> = policies.iter().map(|policy| username(policy, context, &original)).collect();
+    let namespace = snapshot.namespace(context.namespace);
+    let mut injection = Injection {
+        context: *context,
+        original: &original,
         usernames: &usernames,
         policies: &policies,
         controls,
         draft: Draft::new(pod),
+        claims: Claims::new(&policies, &earlier),
         patch: Patch::default(),
         annotations: Vec::new(),
-        report: Report::default(),
-        security: PodSecurityLevel::from_label(level.label(pod_security::ENFORCE_LABEL)),
-        earlier: earlier.as_ref(),
+        report: Steps::default(),
+        security: PodSecurityLevel::from_label(namespace.label(pod_security::ENFORCE_LABEL)),
+        marker: marker.as_ref(),
+        earlier: &earlier,
         metadata_made: false,
     };
-    pass.run(&mut warnings)?;
-    let Pass { patch, report, .. } = pass;
-    warnings.extend(report.warnings());
-    Ok(Decision { patch, warnings, report, policies, left_alone: None, opted_out: false })
-}
-
-/// The policies that match the pod as it was before Stowage.
-///
-/// What the marker says of our own labels is believed as far as the policies that match without them do set them.
-/// Every round that changes its mind believes less, so this ends.
-fn select<'a, 'p>(
-    pod: &'a PodView<'a>,
-    place: &Place<'_>,
-    snapshot: &'p Snapshot,
-    earlier: Option<&Marker>,
-) -> (Before<'a>, Vec<&'p Policy>) {
-    let mut before = earlier.map_or_else(|| Before::as_it_stands(pod), |marker| Before::without(pod, marker));
-    loop {
-        let labels = snapshot.namespace(place.namespace);
-        let found = snapshot.policies.matching(place.namespace, &labels, &before);
-        let is_asked = |policy: &&Policy| policy.requests.is_empty() || pod.requests_any(&policy.requests);
-        let policies: Vec<&Policy> = found.into_iter().map(Arc::as_ref).filter(is_asked).collect();
-        if earlier.is_none() || !before.distrust(&policies) {
-            return (before, policies);
-        }
-    }
-}
-
-fn username<'a>(policy: &'a Policy, place: &Place<'a>, before: &'a Before<'a>) -> Option<Cow<'a, str>> {
-    let template: &Template = policy.username.as_ref()?;
-    let namespace = place.namespace;
-    let facts = Facts { namespace, service_account: before.service_account(), username: None, labels: before };
-    template.resolve(&facts).ok()
+    injection.run(&mut notes)?;
+    let Injection { patch, report, .. } = injection;
+    Ok(Decision { patch, report, policies, ..Decision::nothing() }.with(notes))
 }
 
 impl Decision<'_> {
@@ -174,11 +157,19 @@ impl Decision<'_> {
         Decision {
             patch: Patch::default(),
             warnings: Vec::new(),
-            report: Report::none(),
+            notes: Vec::new(),
+            report: Steps::none(),
             policies: Vec::new(),
             left_alone: None,
             opted_out: false,
         }
+    }
+
+    /// The same with what is told of no step, and the warnings that come of all.
+    fn with(self, notes: Vec<Note>) -> Self {
+        let of_pod = notes.iter().filter(|note| note.is_warning()).map(|note| format!("stowage: {}", note.text));
+        let warnings = of_pod.chain(self.report.warnings()).collect();
+        Self { warnings, notes, ..self }
     }
 
     /// A pod that is admitted as it came.
@@ -188,32 +179,38 @@ impl Decision<'_> {
     }
 }
 
-impl<'a, 'p: 'a> Pass<'a, 'p> {
-    fn run(&mut self, warnings: &mut Vec<String>) -> Result<(), Refusal> {
-        let (mut mounted, mut catalogued) = (false, false);
+impl<'a, 'p: 'a> Injection<'a, 'p> {
+    fn run(&mut self, notes: &mut Vec<Note>) -> Result<(), Refusal> {
         for policy in self.policies {
             for modifier in &policy.storage {
                 let step = self.report.begin(policy, modifier.path.as_str());
                 self.merge(policy, &modifier.unit, step)?;
             }
             if let Some(auto_mount) = &policy.auto_mount {
-                self.auto_mount(policy, auto_mount, &mut mounted)?;
+                self.auto_mount(policy, auto_mount)?;
             }
             if let Some(catalogue) = &policy.persistence {
-                self.persistence(policy, catalogue, &mut catalogued)?;
+                self.persistence(policy, catalogue)?;
             }
             self.env(policy)?;
         }
-        let (mut labels, account) = self.before.recorded();
+        let mut labels = self.original.our_labels().clone();
         self.metadata(&mut labels)?;
-        let account = self.fields(account)?;
-        self.placement()?;
-        self.thresholds(warnings);
+        self.image_pull_policy();
+        let has_our_account = self.defaults();
+        self.priority_class()?;
+        self.apply_placement()?;
+        self.thresholds(notes);
         let pod = self.draft.pod;
         self.draft.write(&mut self.patch);
-        if !self.place.template {
-            let marker = Marker { labels, service_account: account, ..Marker::of(self.policies, &self.report) };
-            self.mark(pod, &marker, self.earlier, warnings);
+        if !self.context.template {
+            let marker = Marker {
+                labels: labels.into_iter().map(|key| (key, None)).collect(),
+                service_account: has_our_account.then(|| "default".to_owned()),
+                put: (!self.policies.is_empty()).then(|| self.claims.put()),
+                ..Marker::of(self.policies, &self.report)
+            };
+            self.mark(pod, &marker, self.marker, notes);
         }
         self.finish_metadata(pod);
         Ok(())
@@ -221,41 +218,25 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
 
     /// What placeholders of `policy` resolve to.
     fn facts(&self, policy: &Policy) -> Facts<'a> {
-        let place = self.policies.iter().position(|other| other.id == policy.id);
-        let username = place.and_then(|place| self.usernames.get(place)).and_then(Option::as_deref);
-        let namespace = self.place.namespace;
-        Facts { namespace, service_account: self.before.service_account(), username, labels: self.before }
+        let index = self.policies.iter().position(|other| other.id == policy.id);
+        let username = index.and_then(|index| self.usernames.get(index)).and_then(Option::as_deref);
+        let namespace = self.context.namespace;
+        Facts { namespace, service_account: self.original.service_account(), username, labels: self.original }
     }
 
-    /// `env` and `envFrom` of a policy.
-    fn env(&mut self, policy: &'p Policy) -> Result<(), Refusal> {
-        if policy.env.is_empty() && policy.env_from.is_empty() {
-            return Ok(());
+    /// The refusal of the pod by a step.
+    fn rejection(&self, step: StepId, reason: Reason, words: &[&dyn Display]) -> Refusal {
+        Refusal {
+            policy: self.report.policy(step).map(|policy| policy.id.to_string()).unwrap_or_default(),
+            field: self.report.modifier(step).to_owned(),
+            reason,
+            message: format!("{}: {}", self.report.name(step), reason.with(words)),
         }
-        let facts = self.facts(policy);
-        let targets = self.targets(policy);
-        if !policy.env.is_empty() {
-            let step = self.report.begin(policy, "env");
-            self.say_untouched(&targets, step);
-            for unit in &policy.env {
-                match unit.entry.resolve(&facts) {
-                    Ok(value) => {
-                        for container in &targets {
-                            self.merge_env(policy, &[(unit, value.clone())], *container, step)?;
-                        }
-                    }
-                    Err(why) => self.report.warn(step, format!("{} left out: {why}", unit.name)),
-                }
-            }
-        }
-        if !policy.env_from.is_empty() {
-            let step = self.report.begin(policy, "envFrom");
-            self.say_untouched(&targets, step);
-            for fragment in &policy.env_from {
-                self.merge_env_from(fragment, &facts, &targets, step);
-            }
-        }
-        Ok(())
+    }
+
+    /// Whether the step put something into the pod, now or before.
+    fn is_in(&self, step: StepId) -> bool {
+        self.report.outcome(step) > StepOutcome::Skipped
     }
 
     /// Whether there is anything to do, beside the marker. A step alone does not tell: preemption may take back what a

@@ -368,6 +368,12 @@ impl<'a> Json<'a> {
         &self.0
     }
 
+    /// The text, as it is kept.
+    #[must_use]
+    pub fn into_text(self) -> Cow<'a, str> {
+        self.0
+    }
+
     /// What the text says, for comparisons.
     #[must_use]
     pub fn value(&self) -> Value {

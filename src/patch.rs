@@ -1,6 +1,8 @@
 //! RFC 6902 operations against the raw object: parents made once where absent, lists appended to, nothing replaced
 //! whole.
 
+pub mod diff;
+
 use std::borrow::Cow;
 
 use json_patch::PatchOperation;
@@ -73,18 +75,6 @@ impl Patch {
                 json.push(b'}');
             });
             self.end();
-        }
-    }
-
-    /// Adds operations that were made elsewhere, for the same object.
-    pub fn extend(&mut self, ops: impl IntoIterator<Item = PatchOperation>) {
-        for op in ops {
-            // An operation always has a JSON form.
-            if let Ok(op) = serde_json::to_vec(&op) {
-                self.separate();
-                self.json.extend_from_slice(&op);
-                self.json.push(b']');
-            }
         }
     }
 

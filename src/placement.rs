@@ -8,12 +8,17 @@
 //! A field that is `null` counts as absent, as it does for the API server. A field of the wrong
 //! type cannot come from an API server; read offline it is an error, or left alone where nested.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
 
-use crate::{json::Raw, patch::Patch, reason::Note};
+use crate::{
+    json::Raw,
+    patch::{Patch, diff},
+    reason::{Note, Reason},
+};
 
 pub mod affinity;
-mod diff;
 pub mod preemption;
 pub mod rules;
 mod satisfiable;
@@ -34,20 +39,12 @@ pub struct Malformed {
     wanted: &'static str,
 }
 
-/// What the pod itself says about scheduling that a policy's pair differs from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The `nodeSelector` key that both set.
-    pub key: String,
-}
-
-/// What [`Placement::merge_node_selector`] did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeSelectorMerge {
-    /// Keys that were added.
-    pub added: Vec<String>,
-    /// Keys that the pod has with another value; nothing was done about them.
-    pub conflicts: Vec<Conflict>,
+impl Malformed {
+    /// The field of `spec` that it is.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        self.field
+    }
 }
 
 /// A working copy of a pod's `nodeSelector`, `tolerations` and `affinity`.
@@ -93,36 +90,24 @@ impl<'a> Placement<'a> {
         self.tolerations.views()
     }
 
-    /// Adds the pairs whose key the pod does not select by. A pair that is there is left; one that
-    /// differs is reported, for the caller's `onConflict`.
-    pub fn merge_node_selector(&mut self, pairs: &[(String, String)]) -> NodeSelectorMerge {
-        let mut merge = NodeSelectorMerge::default();
-        for (key, value) in pairs {
-            match self.node_selector.as_ref().and_then(|own| own.get(key)) {
-                Some(own) if own == value => {}
-                Some(Value::Null) | None => {
-                    self.override_node_selector(key, value);
-                    merge.added.push(key.clone());
-                }
-                Some(_) => merge.conflicts.push(Conflict { key: key.clone() }),
-            }
-        }
-        merge
-    }
-
     /// Sets one pair, whatever the pod had.
-    pub fn override_node_selector(&mut self, key: &str, value: &str) {
+    pub fn set_node_selector(&mut self, key: &str, value: &str) {
         self.node_selector.get_or_insert_default().insert(key.to_owned(), Value::from(value));
     }
 
     /// Adds the tolerations that no toleration of the pod is equal to or covers, and says of each
     /// what was done.
     pub fn merge_tolerations(&mut self, wanted: &'a [Toleration]) -> Vec<Note> {
+        self.merge_tolerations_for(wanted, &"")
+    }
+
+    /// The same, with `mode` behind what is said.
+    pub(crate) fn merge_tolerations_for(&mut self, wanted: &'a [Toleration], mode: &dyn Display) -> Vec<Note> {
         let mut notes = Vec::new();
         self.tolerations.merge(wanted, |view, held| match held {
             Some(own) if own.is_same(&view) => {}
-            Some(own) => notes.push(Note::info(format!("toleration {view} is not added: the pod's {own} covers it"))),
-            None => notes.push(Note::info(format!("added toleration {view}"))),
+            Some(own) => notes.push(Reason::TolerationCovered.note(&[&view, &own, mode])),
+            None => notes.push(Reason::TolerationAdded.note(&[&view, mode])),
         });
         notes
     }
@@ -143,6 +128,11 @@ impl<'a> Placement<'a> {
     #[must_use]
     pub fn is_contradictory(&self) -> bool {
         satisfiable::is_contradictory(self.node_selector.as_ref(), affinity::required(&self.affinity))
+    }
+
+    /// Brings terms that say the same as in `before` to the form that they had there.
+    pub fn settle(&mut self, before: &Self) {
+        affinity::settle(&mut self.affinity, &before.affinity);
     }
 
     pub(crate) fn affinity_mut(&mut self) -> &mut Option<Map<String, Value>> {
@@ -171,9 +161,9 @@ impl<'a> Placement<'a> {
     /// the node affinity is edited inside. A list or map that removals empty stays behind empty, which the API server
     /// drops.
     pub fn write(&self, before: &Self, patch: &mut Patch) {
-        diff::write("nodeSelector", &before.node_selector, &self.node_selector, patch);
+        diff::write("/spec/nodeSelector", before.node_selector.as_ref(), self.node_selector.as_ref(), patch);
         self.tolerations.write(&before.tolerations, patch);
-        diff::write("affinity", &before.affinity, &self.affinity, patch);
+        diff::write("/spec/affinity", before.affinity.as_ref(), self.affinity.as_ref(), patch);
     }
 }
 
@@ -212,7 +202,7 @@ pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
         let priority = facts.priority.filter(|value| *value >= SYSTEM_CRITICAL_PRIORITY)?;
         format!("its priority {priority} is a system priority")
     };
-    Some(Note::warning(format!("placement is not applied to this pod: {why}")))
+    Some(Reason::PlacementLeftOff.note(&[&why]))
 }
 
 fn read<T: serde::de::DeserializeOwned>(

@@ -117,6 +117,8 @@ pub struct ContainerView<'a> {
     pub resources: Option<Raw<'a>>,
     /// `imagePullPolicy`.
     pub image_pull_policy: Option<Str<'a>>,
+    /// `securityContext` of the container.
+    pub security_context: Option<Raw<'a>>,
 }
 
 /// One environment variable.
@@ -291,6 +293,7 @@ read_members!(ContainerView {
     "volumeMounts" => volume_mounts by AtMost::new(ELEMENTS),
     "resources" => resources,
     "imagePullPolicy" => image_pull_policy,
+    "securityContext" => security_context,
 });
 read_members!(EnvView { "name" => name, "value" => value, "valueFrom" => value_from });
 read_members!(MountView {

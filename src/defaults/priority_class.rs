@@ -5,10 +5,7 @@
 //! refuses a pod whose resolved fields differ from its class, so a changed class has to come with
 //! both fields removed.
 
-use json_patch::{PatchOperation, RemoveOperation};
-use serde_json::Value;
-
-use crate::defaults::edits::{add, pointer};
+use crate::{json::Json, patch::Patch};
 
 /// What a pod says about its priority.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,25 +41,20 @@ impl PodPriority<'_> {
         }
     }
 
-    /// The operations that give the pod the class `wanted`. `base` is the JSON pointer of the object that holds `spec`: `""`
-    /// for a pod.
-    #[must_use]
-    pub fn ops(&self, wanted: &str, base: &str) -> Vec<PatchOperation> {
-        if self.class_name == Some(wanted) {
-            return Vec::new();
+    /// Gives the pod the class `wanted`.
+    pub fn set(&self, wanted: &str, patch: &mut Patch) {
+        for (field, is_there) in [("priority", self.has_priority), ("preemptionPolicy", self.has_preemption_policy)] {
+            if is_there {
+                patch.remove(&format!("/spec/{field}"));
+            }
         }
-        let resolved = [("priority", self.has_priority), ("preemptionPolicy", self.has_preemption_policy)];
-        let removed = resolved.into_iter().filter(|(_, is_there)| *is_there);
-        let removed =
-            removed.map(|(field, _)| PatchOperation::Remove(RemoveOperation { path: pointer(base, &["spec", field]) }));
-        let name = add(base, &["spec", "priorityClassName"], Value::from(wanted));
-        removed.chain([name]).collect()
+        patch.set("/spec/priorityClassName", &Json::string(wanted));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -70,25 +62,23 @@ mod tests {
         PodPriority { class_name, has_priority: true, has_preemption_policy: true }
     }
 
+    fn given(pod: PodPriority<'_>, mut document: Value) -> Value {
+        let mut patch = Patch::default();
+        pod.set("high", &mut patch);
+        json_patch::patch(&mut document, &patch.ops()).unwrap();
+        document
+    }
+
     #[test]
     fn resolved_fields_are_removed_with_a_new_class() {
-        let mut document = json!({"spec": {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}});
-        json_patch::patch(&mut document, &pod(None).ops("high", "")).unwrap();
-        assert_eq!(document, json!({"spec": {"priorityClassName": "high"}}));
+        let document = json!({"spec": {"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}});
+        assert_eq!(given(pod(None), document), json!({"spec": {"priorityClassName": "high"}}));
     }
 
     #[test]
     fn absent_fields_are_not_removed() {
-        let bare = PodPriority::default();
-        let mut document = json!({"spec": {"template": {"spec": {}}}});
-        json_patch::patch(&mut document, &bare.ops("high", "/spec/template")).unwrap();
-        assert_eq!(document["spec"]["template"]["spec"], json!({"priorityClassName": "high"}));
-    }
-
-    #[test]
-    fn the_same_class_needs_nothing() {
+        assert_eq!(given(PodPriority::default(), json!({"spec": {}})), json!({"spec": {"priorityClassName": "high"}}));
         assert_eq!(pod(Some("high")).compare("high", None), ClassState::Equal);
-        assert_eq!(pod(Some("high")).ops("high", ""), []);
     }
 
     #[test]

@@ -6,15 +6,13 @@
 //! Extended resources (GPUs of any name) and huge pages cannot be overcommitted: their request
 //! equals their limit, so whatever a container says of one is left whole, limits only included.
 
-use json_patch::PatchOperation;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
-    defaults::edits::{Edits, add},
     field_error::{FieldError, Problems, field},
     names,
     quantity::Quantity,
-    reason::Note,
+    reason::{Note, Reason},
 };
 
 /// Checked default requests and limits.
@@ -71,23 +69,48 @@ impl Resources {
         self.requests.is_empty() && self.limits.is_empty()
     }
 
-    /// The edits for one container.
+    /// What of it one container gets.
     ///
-    /// `own` is the container's `resources`, `pointer` the JSON pointer of the container and
-    /// `container` its name, for the notes. A resource that `pod_level`, the pod's own
-    /// `spec.resources`, speaks of is left to it: the API server bounds the containers' sum by it.
+    /// `own` is the container's `resources` and `container` its name, for the notes. A resource that `pod_level`, the
+    /// pod's own `spec.resources`, speaks of is left to it: the API server bounds the containers' sum by it.
     #[must_use]
-    pub fn edits(&self, own: Option<&Value>, pod_level: Option<&Value>, container: &str, pointer: &str) -> Edits {
-        let mut notes = Vec::new();
-        let is_free = |amount: &&Amount| {
-            ["requests", "limits"].iter().all(|list| said(pod_level, list, &amount.resource).is_none())
-        };
-        let limits = self.limits.iter().filter(is_free);
-        let limits: Vec<_> = limits.filter(|limit| wants_limit(limit, own, container, &mut notes)).collect();
-        let requests = self.requests.iter().filter(is_free);
-        let requests: Vec<_> = requests.filter(|request| wants_request(request, own, container, &mut notes)).collect();
-        Edits { ops: ops(own, pointer, &requests, &limits), notes }
+    pub fn missing<'d>(
+        &'d self,
+        own: Option<&Value>,
+        pod_level: Option<&Value>,
+        container: &str,
+    ) -> MissingResources<'d> {
+        let mut missing = MissingResources::default();
+        for (list, amounts) in [("requests", &self.requests), ("limits", &self.limits)] {
+            let is_wanted = if list == "requests" { wants_request } else { wants_limit };
+            for amount in amounts {
+                let name = amount.resource.as_str();
+                let is_of_pod = ["requests", "limits"].iter().any(|list| said(pod_level, list, name).is_some());
+                let own_amount = said(own, list, name);
+                if !is_of_pod && is_wanted(amount, own, container, &mut missing.notes) {
+                    missing.amounts.push((list, name, amount.text.as_str()));
+                } else if own_amount.is_some_and(|own| parsed(own) == Some(amount.quantity)) {
+                    missing.equal.push((list, name));
+                } else if own_amount.is_some() {
+                    missing.different.push((list, name));
+                }
+            }
+        }
+        missing
     }
+}
+
+/// What of a policy's default resources a container gets.
+#[derive(Debug, Default)]
+pub struct MissingResources<'d> {
+    /// What it gets: `limits` or `requests`, the resource, and how much.
+    pub amounts: Vec<(&'static str, &'d str, &'d str)>,
+    /// What it has in the same amount.
+    pub equal: Vec<(&'static str, &'d str)>,
+    /// What it has in another amount.
+    pub different: Vec<(&'static str, &'d str)>,
+    /// What is left out, and why.
+    pub notes: Vec<Note>,
 }
 
 /// Whether a default limit may be set; a note where the container's request forbids it.
@@ -104,10 +127,7 @@ fn wants_limit(limit: &Amount, own: Option<&Value>, container: &str, notes: &mut
     }
     let fits = parsed(request).is_some_and(|request| request <= limit.quantity);
     if !fits {
-        notes.push(Note::warning(format!(
-            "default {name} limit {} is left out of container {container}: its request is higher",
-            limit.text
-        )));
+        notes.push(Reason::LimitUnderRequest.note(&[name, &limit.text, &container]));
     }
     fits
 }
@@ -126,39 +146,9 @@ fn wants_request(request: &Amount, own: Option<&Value>, container: &str, notes: 
     }
     let fits = parsed(limit).is_some_and(|limit| request.quantity <= limit);
     if !fits {
-        notes.push(Note::warning(format!(
-            "default {name} request {} is left out of container {container}: its limit is lower, and becomes its request",
-            request.text
-        )));
+        notes.push(Reason::RequestOverLimit.note(&[name, &request.text, &container]));
     }
     fits
-}
-
-fn ops(own: Option<&Value>, pointer: &str, requests: &[&Amount], limits: &[&Amount]) -> Vec<PatchOperation> {
-    let lists = [("requests", requests), ("limits", limits)];
-    let map = |amounts: &[&Amount]| {
-        let pairs = amounts.iter();
-        let pairs = pairs.map(|one| (one.resource.clone(), Value::from(one.text.as_str())));
-        pairs.collect::<Map<_, _>>()
-    };
-    let lists = lists.into_iter().filter(|(_, amounts)| !amounts.is_empty());
-    let Some(own) = own.and_then(Value::as_object) else {
-        let whole: Map<_, _> = lists.map(|(name, amounts)| (name.to_owned(), Value::Object(map(amounts)))).collect();
-        let whole = (!whole.is_empty()).then_some(Value::Object(whole));
-        return whole.map(|whole| add(pointer, &["resources"], whole)).into_iter().collect();
-    };
-    let mut ops = Vec::new();
-    for (name, amounts) in lists {
-        if own.get(name).is_some_and(Value::is_object) {
-            ops.extend(amounts.iter().map(|one| {
-                let value = Value::from(one.text.as_str());
-                add(pointer, &["resources", name, &one.resource], value)
-            }));
-        } else {
-            ops.push(add(pointer, &["resources", name], Value::Object(map(amounts))));
-        }
-    }
-    ops
 }
 
 fn amounts<'a>(

@@ -4,12 +4,15 @@ use serde_json::Value;
 
 use crate::{
     inject::{
-        Pass,
+        Injection,
+        claims::{Asker, Subject, Thing},
         controls::AUTO_MOUNT,
-        equal::{same_env, same_source},
-        report::{Outcome, Refusal},
+        equal::{own_variable_text, same_env, same_source_values},
+        report::Refusal,
     },
+    json::Json,
     policy::{AutoMount, Policy, compile::auto_mount::word, modifier::EnvUnit, spec::AutoMountType, template::Facts},
+    reason::Reason,
 };
 
 /// Variables that MLRun's manual modifiers set, and whose presence says that storage was configured by hand.
@@ -29,14 +32,13 @@ const AUTO_MOUNT_STEP: &str = "autoMount";
 #[derive(Default)]
 struct Ours<'o> {
     sources: Vec<(&'o str, Value)>,
-    variables: Vec<(&'o str, Value)>,
+    variables: Vec<(&'o str, Json<'o>)>,
 }
 
 impl<'o> Ours<'o> {
     fn add_variables(&mut self, units: &'o [EnvUnit], facts: &Facts<'o>) {
         let units = units.iter().filter(|unit| BY_HAND.contains(&unit.name.as_str()));
-        self.variables
-            .extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?.value()))));
+        self.variables.extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?))));
     }
 }
 
@@ -44,17 +46,13 @@ fn is_storage(kind: &str) -> bool {
     matches!(kind, "persistentVolumeClaim" | "flexVolume")
 }
 
-impl<'a, 'p: 'a> Pass<'a, 'p> {
+impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// Applies the policy's auto-mount, unless an earlier policy's was the one.
-    pub(super) fn auto_mount(
-        &mut self,
-        policy: &'p Policy,
-        auto_mount: &'p AutoMount,
-        mounted: &mut bool,
-    ) -> Result<(), Refusal> {
+    pub(super) fn auto_mount(&mut self, policy: &'p Policy, auto_mount: &'p AutoMount) -> Result<(), Refusal> {
         let step = self.report.begin(policy, AUTO_MOUNT_STEP);
-        if std::mem::replace(mounted, true) {
-            self.report.warn(step, "left out: an earlier policy has an autoMount");
+        if let Err(first) = self.claims.take(Thing::AutoMount, step) {
+            let first = self.report.name(first);
+            self.report.tell(step, Reason::AnotherAutoMount, &[&first]);
             return Ok(());
         }
         let asked = match self.controls.auto_mount {
@@ -64,27 +62,24 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         };
         if asked == AutoMountType::None {
             let why = match (self.controls.auto_mount, auto_mount.own) {
-                (Some(_), _) => "the pod asks for none",
-                (None, AutoMountType::None) => "the policy's type is none",
-                (None, _) => "type auto finds neither a v3io block nor a claim",
+                (Some(_), _) => Reason::AutoMountDeclined,
+                (None, AutoMountType::None) => Reason::AutoMountIsNone,
+                (None, _) => Reason::AutoMountFindsNothing,
             };
-            self.report.say(step, why);
+            self.report.tell(step, why, &[]);
             return Ok(());
         }
         let Some((_, unit)) = auto_mount.variants.iter().find(|(kind, _)| *kind == asked) else {
             let offers = auto_mount.variants.iter().map(|(kind, _)| word(*kind)).collect::<Vec<_>>().join(", ");
-            let message = format!(
-                "{AUTO_MOUNT}: {:?} is not on offer: the params of policy {} serve none, {offers}",
-                word(asked),
-                policy.id
-            );
-            return Err(Refusal { message });
+            let asked = format!("{:?}", word(asked));
+            let words: [&dyn std::fmt::Display; 4] = [&AUTO_MOUNT, &asked, &policy.id, &offers];
+            return Err(Refusal::of_control(Some(policy), AUTO_MOUNT, Reason::AutoMountNotOffered, &words));
         };
         if let Some(what) = self.by_hand(policy) {
-            self.report.say(step, format!("the pod carries {what}, as after a manual modifier"));
+            self.report.tell(step, Reason::StorageByHand, &[&what]);
             return Ok(());
         }
-        self.report.say(step, format!("type {}", word(asked)));
+        self.report.tell(step, Reason::AutoMountType, &[&word(asked)]);
         if unit.env.is_empty() && unit.volumes.is_empty() && unit.env_from.is_empty() {
             return Ok(());
         }
@@ -94,20 +89,24 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
 
     /// The storage that the pod was given by hand, as seen from the pod.
     ///
-    /// What an earlier pass put there is not by hand. The pod's marker says that there was one and that it applied this
-    /// autoMount, or the pod carried storage by hand already then, if only in the policy's own words. What the policies
-    /// that match now would put there themselves says what the earlier pass put there.
+    /// What an earlier pass put there is not by hand; the marker's digests say what that is. A marker without them says at
+    /// least whether the autoMount was applied: then the pod carried nothing by hand, and what the policies that match now
+    /// would put there themselves is what the earlier pass put there.
     fn by_hand(&self, policy: &Policy) -> Option<String> {
-        let ours = if self.applied_before(policy) { self.ours() } else { Ours::default() };
-        for volume in self.draft.own_volumes() {
+        let was_applied = self.earlier.has_applied(Asker { policy, modifier: AUTO_MOUNT_STEP });
+        let ours = if was_applied { self.ours() } else { Ours::default() };
+        for volume in self.draft.volumes.own() {
             let Some((kind, source)) = &volume.source else { continue };
             let storage = match kind.as_str() {
                 "persistentVolumeClaim" => "a claim",
                 "flexVolume" if source.get().contains("v3io/fuse") => "a v3io/fuse volume",
                 _ => continue,
             };
+            let source: Value = serde_json::from_str(source.get()).unwrap_or_default();
             let mut same = ours.sources.iter().filter(|(ours, _)| *ours == kind.as_str());
-            if !same.any(|(kind, ours)| same_source(kind, *source, ours)) {
+            let is_ours = self.claims.is_of_earlier_pass(Subject::Volume(volume.name.as_str()), "")
+                || same.any(|(kind, ours)| same_source_values(kind, &source, ours));
+            if !is_ours {
                 return Some(storage.to_owned());
             }
         }
@@ -115,20 +114,16 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             for env in container.view.env.iter().flatten() {
                 let Some(name) = env.name.as_ref().filter(|name| BY_HAND.contains(&name.as_str())) else { continue };
                 let mut same = ours.variables.iter().filter(|(ours, _)| *ours == name.as_str());
-                if !same.any(|(_, ours)| same_env(env, ours)) {
+                let is_ours = same.any(|(_, ours)| same_env(env, Some(ours)))
+                    || self
+                        .claims
+                        .is_of_earlier_pass(Subject::Variable(container.name, name.as_str()), &own_variable_text(env));
+                if !is_ours {
                     return Some(format!("the variable {}", name.as_str()));
                 }
             }
         }
         None
-    }
-
-    /// Whether an earlier pass recorded that it applied the autoMount of `policy`.
-    fn applied_before(&self, policy: &Policy) -> bool {
-        let Some(earlier) = self.earlier else { return false };
-        let name = policy.id.to_string();
-        let records = earlier.policies.iter().filter(|record| record.name == name);
-        records.flat_map(|record| &record.applied).any(|modifier| modifier == AUTO_MOUNT_STEP)
     }
 
     /// What the policies that match would put into the pod themselves, of the kinds that count as storage by hand.
@@ -150,10 +145,5 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             ours.add_variables(&policy.env, &facts);
         }
         ours
-    }
-
-    /// Whether the step put something into the pod, now or before.
-    pub(super) fn is_in(&self, step: usize) -> bool {
-        self.report.steps().get(step).is_some_and(|step| step.outcome > Outcome::Skipped)
     }
 }

@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     inject::{
-        Pass,
+        Injection,
+        claims::Thing,
         controls::{DATA, OUTPUTS, Word},
-        draft::{StepId, There},
-        merge::resolve_vars,
-        report::{Outcome, Refusal},
+        env::resolve_vars,
+        report::{Refusal, StepId, StepOutcome},
     },
     json::Json,
     policy::{
@@ -17,6 +17,7 @@ use crate::{
         modifier::EnvUnit,
         spec::Store,
     },
+    reason::Reason,
 };
 
 /// What the entries came to.
@@ -27,21 +28,17 @@ struct Paths {
     keys: Map<String, Value>,
 }
 
-impl<'a, 'p: 'a> Pass<'a, 'p> {
+impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// Applies the policy's catalogue, unless an earlier policy's was the one.
-    pub(super) fn persistence(
-        &mut self,
-        policy: &'p Policy,
-        catalogue: &'p Catalogue,
-        catalogued: &mut bool,
-    ) -> Result<(), Refusal> {
+    pub(super) fn persistence(&mut self, policy: &'p Policy, catalogue: &'p Catalogue) -> Result<(), Refusal> {
         let step = self.report.begin(policy, "persistence");
-        if std::mem::replace(catalogued, true) {
-            self.report.warn(step, "left out: an earlier policy has a catalogue");
+        if let Err(first) = self.claims.take(Thing::Catalogue, step) {
+            let first = self.report.name(first);
+            self.report.tell(step, Reason::AnotherCatalogue, &[&first]);
             return Ok(());
         }
-        let data = self.chosen_data(catalogue)?;
-        let outputs = self.chosen_outputs(catalogue, step)?;
+        let data = self.chosen_data(policy, catalogue)?;
+        let outputs = self.chosen_outputs(policy, catalogue, step)?;
         let mut paths = Paths::default();
         let mut owners: Vec<(Store, &'p Entry)> = Vec::new();
         for entry in data {
@@ -52,13 +49,13 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         if let Some(entry) = outputs {
             paths.outputs = self.entry(policy, entry, &mut paths, &mut owners)?;
             if entry.read_only {
-                self.report.warn(step, format!("outputs {} are read-only: the run cannot write there", entry.name));
+                self.report.tell(step, Reason::ReadOnlyOutputs, &[&entry.name]);
             }
         }
         self.path_variables(policy, paths, step)
     }
 
-    fn chosen_data(&self, catalogue: &'p Catalogue) -> Result<Vec<&'p Entry>, Refusal> {
+    fn chosen_data(&self, policy: &Policy, catalogue: &'p Catalogue) -> Result<Vec<&'p Entry>, Refusal> {
         let Some(word) = &self.controls.data else { return Ok(catalogue.data.iter().collect()) };
         match word.text.trim() {
             "all" | "" => return Ok(catalogue.data.iter().collect()),
@@ -68,7 +65,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let mut chosen: Vec<&Entry> = Vec::new();
         for name in names(word, &catalogue.data) {
             let entry = catalogue.data.iter().find(|entry| entry.name == name);
-            let entry = entry.ok_or_else(|| unknown(DATA, &name, &catalogue.data, "all, none"))?;
+            let entry = entry.ok_or_else(|| unknown(policy, DATA, &name, &catalogue.data, "all, none"))?;
             if chosen.iter().all(|other| other.name != entry.name) {
                 chosen.push(entry);
             }
@@ -76,7 +73,12 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         Ok(chosen)
     }
 
-    fn chosen_outputs(&mut self, catalogue: &'p Catalogue, step: StepId) -> Result<Option<&'p Entry>, Refusal> {
+    fn chosen_outputs(
+        &mut self,
+        policy: &Policy,
+        catalogue: &'p Catalogue,
+        step: StepId,
+    ) -> Result<Option<&'p Entry>, Refusal> {
         let named = |name: &str| catalogue.outputs.iter().find(|entry| entry.name == name);
         if let Some(word) = &self.controls.outputs {
             let name = word.text.trim();
@@ -84,7 +86,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                 return Ok(None);
             }
             if !name.is_empty() {
-                let entry = named(name).ok_or_else(|| unknown(OUTPUTS, name, &catalogue.outputs, "none"))?;
+                let entry = named(name).ok_or_else(|| unknown(policy, OUTPUTS, name, &catalogue.outputs, "none"))?;
                 return Ok(Some(entry));
             }
         }
@@ -93,9 +95,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         }
         let first = catalogue.outputs.first();
         if let (Some(first), true) = (first, catalogue.outputs.len() > 1) {
-            let text =
-                format!("outputs {} are the first by name; name one with {OUTPUTS} or defaultOutputs", first.name);
-            self.report.warn(step, text);
+            self.report.tell(step, Reason::FirstOutputs, &[&first.name, &OUTPUTS]);
         }
         Ok(first)
     }
@@ -113,7 +113,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let location = match entry.location.resolve(&facts) {
             Ok(location) => location.value().as_str().unwrap_or_default().to_owned(),
             Err(why) => {
-                self.report.warn(step, format!("left out: {why}"));
+                self.say_unresolved(step, "the entry", &why);
                 return Ok(None);
             }
         };
@@ -122,17 +122,17 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             return Ok(self.is_in(step).then_some(location));
         };
         if let Err(wanted) = check_bucket(store.store, &location) {
-            self.report.warn(step, format!("left out: its placeholders give a bucket that is not valid: it {wanted}"));
+            self.report.tell(step, Reason::BucketInvalid, &[&wanted]);
             return Ok(None);
         }
         let targets = self.targets(policy);
-        if self.say_untouched(&targets, step) {
+        if self.say_no_container(&targets, step) {
             return Ok(None);
         }
         let vars = match resolve_vars(&entry.unit.env, &facts) {
             Ok(vars) => vars,
             Err(why) => {
-                self.report.warn(step, format!("left out: {why}"));
+                self.say_unresolved(step, "the entry", &why);
                 return Ok(None);
             }
         };
@@ -146,9 +146,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let owner = owners.iter().find(|(cloud, _)| *cloud == store.store).map(|(_, owner)| *owner);
         match owner {
             Some(owner) if has_sdk && !same_secret(owner, entry) => {
-                let text =
-                    format!("{} has the variables of {} SDKs; this store's are not set", owner.path, word(store.store));
-                self.report.warn(step, text);
+                self.report.tell(step, Reason::AnotherStore, &[&owner.path, &word(store.store)]);
             }
             Some(_) => {}
             None if has_sdk => {
@@ -157,7 +155,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             }
             None => {}
         }
-        self.report.came_of(step, Outcome::Present);
+        self.report.came_of(step, StepOutcome::Present);
         Ok(Some(location))
     }
 
@@ -174,12 +172,9 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let mut carried = false;
         for container in targets {
             self.merge_env(policy, std::slice::from_ref(own), *container, step)?;
-            let Some(draft) = self.draft.containers.get(*container) else { continue };
-            let is_there = draft.env_there(&own.0.name, Some(&own.1)) == There::Same;
+            let is_there = self.has_variable(policy, own.0, &own.1, *container, step);
             carried |= is_there;
-            let is_free = alias
-                .iter()
-                .all(|(unit, value)| matches!(draft.env_there(&unit.name, Some(value)), There::Nothing | There::Same));
+            let is_free = alias.iter().all(|(unit, value)| self.is_free_for(policy, unit, value, *container, step));
             if is_there && is_free {
                 self.merge_env(policy, alias, *container, step)?;
             }
@@ -196,7 +191,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
             vars.push(("POLYSTORES_RUN_STORES_ACCESS_KEYS", python_json(&Value::Object(paths.keys))));
         }
         let targets = self.targets(policy);
-        self.say_untouched(&targets, step);
+        self.say_no_container(&targets, step);
         for (name, text) in vars {
             let unit = path_variable(name);
             let value = Json::of(&json!({"name": name, "value": text}));
@@ -233,10 +228,11 @@ fn names(word: &Word<'_>, entries: &[Entry]) -> Vec<String> {
     word.names(&known)
 }
 
-fn unknown(key: &str, name: &str, entries: &[Entry], words: &str) -> Refusal {
+fn unknown(policy: &Policy, key: &str, name: &str, entries: &[Entry], words: &str) -> Refusal {
     let known = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
     let name: String = name.chars().take(64).collect();
-    Refusal { message: format!("{key}: {name:?} is not in the catalogue; use {words} or any of {known}") }
+    let name = format!("{name:?}");
+    Refusal::of_control(Some(policy), key, Reason::NotInCatalogue, &[&key, &name, &words, &known])
 }
 
 /// JSON as Python's `json.dumps` writes it, which is what Polyaxon's variables hold.

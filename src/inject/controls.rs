@@ -9,6 +9,7 @@ use crate::{
     placement::preemption::Mode,
     pod::PodView,
     policy::{Policy, schema::nearest, spec::AutoMountType},
+    reason::{Note, Reason},
     threshold::{State, resolve::EXECUTING_KEY},
 };
 
@@ -95,7 +96,7 @@ pub fn opts_out(pod: &PodView<'_>, labels: &dyn Labels) -> bool {
 
 /// Whether the pod says anything to Stowage, its record aside.
 #[must_use]
-pub fn speaks(pod: &PodView<'_>) -> bool {
+pub fn has_controls(pod: &PodView<'_>) -> bool {
     let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
     let mut keys = annotations.flat_map(Fields::iter).map(|(key, _)| key);
     let is_ours = |key: &str| key.starts_with(PREFIX) && key != INJECTED;
@@ -112,22 +113,22 @@ impl<'a> Controls<'a> {
         pod: &'a PodView<'a>,
         labels: &'a dyn Labels,
         policies: &[&Policy],
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Note>,
     ) -> Result<Self, Refusal> {
         let mut controls = Self::default();
         let mut reader = Reader { pod, labels, warnings };
-        let any = |has: fn(&Policy) -> bool| policies.iter().any(|policy| has(policy));
-        reader.value(INJECT, !policies.is_empty(), "true, false", |text| {
+        let first = |has: fn(&Policy) -> bool| policies.iter().copied().find(|policy| has(policy));
+        reader.value(INJECT, policies.first().copied(), "true, false", |text| {
             matches!(text, "true" | "false").then_some(())
         })?;
-        let asks = any(|policy| policy.auto_mount.is_some());
+        let asks = first(|policy| policy.auto_mount.is_some());
         controls.auto_mount = reader.value(AUTO_MOUNT, asks, TYPES, |text| {
             AUTO_MOUNT_TYPES.into_iter().find(|kind| auto_mount_word(*kind) == text)
         })?;
-        let asks = any(|policy| policy.preemption.is_some());
+        let asks = first(|policy| policy.preemption.is_some());
         let modes = "allow, constrain, prevent, none";
         controls.preemption_mode = reader.value(PREEMPTION_MODE, asks, modes, |text| text.parse().ok())?;
-        let catalogue = any(|policy| policy.persistence.is_some());
+        let catalogue = first(|policy| policy.persistence.is_some());
         controls.data = reader.word(DATA, catalogue);
         controls.outputs = reader.word(OUTPUTS, catalogue);
         if let Some(word) = word(pod, labels, EXCLUDE_CONTAINERS) {
@@ -172,7 +173,7 @@ impl Word<'_> {
 struct Reader<'r, 'a> {
     pod: &'a PodView<'a>,
     labels: &'a dyn Labels,
-    warnings: &'r mut Vec<String>,
+    warnings: &'r mut Vec<Note>,
 }
 
 impl<'a> Reader<'_, 'a> {
@@ -180,43 +181,44 @@ impl<'a> Reader<'_, 'a> {
     fn value<T>(
         &mut self,
         key: &str,
-        acted_on: bool,
+        acted_on: Option<&Policy>,
         allowed: &str,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, Refusal> {
         let Some(word) = word(self.pod, self.labels, key) else { return Ok(None) };
         match parse(&word.text) {
-            Some(value) if acted_on => Ok(Some(value)),
+            Some(value) if acted_on.is_some() => Ok(Some(value)),
             Some(_) => {
-                self.unheard(key, &word.text);
+                self.warn_not_acted_on(key, &word.text);
                 Ok(None)
             }
             None => {
                 let text: String = word.text.chars().take(64).collect();
-                let message = format!("{key}: {text:?} is not allowed; use one of {allowed}");
-                if acted_on {
-                    return Err(Refusal { message });
+                let text = format!("{text:?}");
+                let words: [&dyn std::fmt::Display; 3] = [&key, &text, &allowed];
+                if acted_on.is_some() {
+                    return Err(Refusal::of_control(acted_on, key, Reason::ControlNotAllowed, &words));
                 }
-                self.warnings.push(format!("stowage: {message}"));
+                self.warnings.push(Reason::ControlIgnored.note(&words));
                 Ok(None)
             }
         }
     }
 
-    fn word(&mut self, key: &str, acted_on: bool) -> Option<Word<'a>> {
+    fn word(&mut self, key: &str, acted_on: Option<&Policy>) -> Option<Word<'a>> {
         let word = word(self.pod, self.labels, key)?;
-        if !acted_on {
-            self.unheard(key, &word.text);
+        if acted_on.is_none() {
+            self.warn_not_acted_on(key, &word.text);
         }
-        Some(word).filter(|_| acted_on)
+        Some(word).filter(|_| acted_on.is_some())
     }
 
     /// Who asks for nothing gets it, whoever acts on the key.
-    fn unheard(&mut self, key: &str, value: &str) {
+    fn warn_not_acted_on(&mut self, key: &str, value: &str) {
         if key == INJECT || value == "none" {
             return;
         }
-        self.warnings.push(format!("stowage: {key}: no policy that matches this pod acts on it"));
+        self.warnings.push(Reason::ControlWithoutPolicy.note(&[&key]));
     }
 
     fn containers(&mut self, word: &Word<'_>) -> HashSet<String> {
@@ -226,20 +228,21 @@ impl<'a> Reader<'_, 'a> {
         let known: HashSet<&str> = known.into_iter().collect();
         for name in names.iter().filter(|name| !known.contains(name.as_str())).take(WARNED) {
             let name: String = name.chars().take(64).collect();
-            self.warnings.push(format!("stowage: {EXCLUDE_CONTAINERS}: the pod has no container {name:?}"));
+            let name = format!("{name:?}");
+            self.warnings.push(Reason::UnknownContainer.note(&[&EXCLUDE_CONTAINERS, &name]));
         }
         names.into_iter().collect()
     }
 
     fn unknown_keys(&mut self) {
         let known = || KNOWN.into_iter().chain(State::ALL.map(State::pod_key)).chain([EXECUTING_KEY]);
-        let mut warned: Vec<String> = Vec::new();
+        let mut warned: Vec<Note> = Vec::new();
         let mut check = |key: &str| {
             if key.starts_with(PREFIX) && warned.len() < WARNED && !known().any(|known| known == key) {
                 let key: String = key.chars().take(LONGEST_KEY).collect();
                 let hint = nearest(&key, known());
                 let hint = hint.map_or_else(String::new, |known| format!("; did you mean {known}?"));
-                let warning = format!("stowage: {key} is not known{hint}");
+                let warning = Reason::UnknownControl.note(&[&key, &hint]);
                 if !warned.contains(&warning) {
                     warned.push(warning);
                 }

@@ -3,17 +3,17 @@
 //! At reinvocation the API server has filled defaults into what an earlier pass added, and has written quantities in
 //! their canonical form (`pkg/apis/core/v1/defaults.go`). Both sides are brought to one form before they are compared.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
-use crate::{json::Raw, pod::EnvView, quantity::Quantity};
+use crate::{
+    json::{Json, Raw, Str},
+    pod::EnvView,
+    quantity::Quantity,
+};
 
-/// Whether the source `raw` of a pod's volume of `kind` is the same as `ours`.
-#[must_use]
-pub fn same_source(kind: &str, raw: Raw<'_>, ours: &Value) -> bool {
-    serde_json::from_str::<Value>(raw.get()).is_ok_and(|theirs| same_source_values(kind, &theirs, ours))
-}
-
-/// The same for two values.
+/// Whether two sources of a volume of `kind` say the same.
 #[must_use]
 pub fn same_source_values(kind: &str, theirs: &Value, ours: &Value) -> bool {
     // A pod may bring thousands of volumes, nearly all of which refer to something else.
@@ -29,38 +29,77 @@ pub fn same_source_values(kind: &str, theirs: &Value, ours: &Value) -> bool {
     theirs == ours || normal_source(kind, theirs) == normal_source(kind, ours)
 }
 
-/// Whether a pod's variable is the same as the entry `ours`.
+/// Whether a pod's variable is what `ours` says; without a wish of ours an empty one is as good as none.
 #[must_use]
-pub fn same_env(theirs: &EnvView<'_>, ours: &Value) -> bool {
-    let parse = |raw: Option<Raw<'_>>| raw.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-    if ours.get("valueFrom").is_none() {
-        let value = ours.get("value").and_then(Value::as_str).unwrap_or_default();
-        let their_value = theirs.value.map_or_else(|| Some("".into()), Raw::text);
-        return theirs.value_from.is_none() && their_value.is_some_and(|text| text == value);
+pub fn same_env(theirs: &EnvView<'_>, ours: Option<&Json<'_>>) -> bool {
+    let Some(ours) = ours else { return theirs.value_from.is_none() && is_empty(theirs.value) };
+    own_variable_text(theirs) == canonical_variable(ours.as_str())
+}
+
+/// Whether two variables, written as policies write them, say the same.
+#[must_use]
+pub fn same_variables(one: &str, other: &str) -> bool {
+    one == other || canonical_variable(one) == canonical_variable(other)
+}
+
+/// A variable as policies write it, in the one form that everything that says the same comes to.
+#[must_use]
+pub fn canonical_variable(text: &str) -> Cow<'_, str> {
+    // Policies are compiled to that form but for what the API server fills in or leaves out.
+    let is_plain = !["ieldRef\"", ":false", ":\"\"", "null"].iter().any(|odd| text.contains(odd));
+    match serde_json::from_str(text) {
+        Ok(variable) if !is_plain => canonical(variable).into(),
+        _ => text.into(),
     }
-    let none = Value::Null;
-    let mut theirs = parse(theirs.value_from).unwrap_or(Value::Null);
-    let mut ours = ours.get("valueFrom").unwrap_or(&none).clone();
-    field_ref(&mut theirs);
-    field_ref(&mut ours);
-    drop_zeros(&mut theirs);
-    drop_zeros(&mut ours);
-    theirs == ours
 }
 
-/// Whether an `envFrom` entry of a pod refers to the same object under the same prefix as `ours`.
+/// The same of a pod's variable.
 #[must_use]
-pub fn same_env_from(theirs: &Value, ours: &Value) -> bool {
-    env_from_key(theirs) == env_from_key(ours)
+pub fn own_variable_text(variable: &EnvView<'_>) -> String {
+    let name = variable.name.as_ref().map_or("", Str::as_str);
+    let parsed = |raw: Raw<'_>| serde_json::from_str(raw.get()).unwrap_or(Value::Null);
+    canonical(json!({
+        "name": name,
+        "value": variable.value.map(parsed),
+        "valueFrom": variable.value_from.map(parsed),
+    }))
 }
 
-fn env_from_key(entry: &Value) -> (&str, Option<(&str, &str)>) {
+fn is_empty(value: Option<Raw<'_>>) -> bool {
+    value.is_none_or(|raw| raw.text().is_some_and(|text| text.is_empty()))
+}
+
+fn canonical(mut variable: Value) -> String {
+    if let Some(from) = variable.get_mut("valueFrom") {
+        // What the API server fills in.
+        if let Some(reference) = from.get_mut("fieldRef").and_then(Value::as_object_mut)
+            && reference.get("apiVersion").is_some_and(|version| version == "v1")
+        {
+            reference.remove("apiVersion");
+        }
+        if let Some(reference) = from.get_mut("resourceFieldRef") {
+            if reference.get("divisor").is_some_and(|divisor| *divisor == "0" || *divisor == 0)
+                && let Some(reference) = reference.as_object_mut()
+            {
+                reference.remove("divisor");
+            }
+            quantity(reference.get_mut("divisor"));
+        }
+    }
+    drop_zeros(&mut variable);
+    variable.sort_all_objects();
+    variable.to_string()
+}
+
+/// What makes an `envFrom` entry one with another: prefix, kind and name.
+#[must_use]
+pub fn env_from_key(entry: &Value) -> String {
     let prefix = entry.get("prefix").and_then(Value::as_str).unwrap_or_default();
-    let reference = ["secretRef", "configMapRef"].into_iter().find_map(|kind| {
-        let name = entry.get(kind)?.get("name").and_then(Value::as_str).unwrap_or_default();
-        Some((kind, name))
-    });
-    (prefix, reference)
+    let (kind, name) = ["secretRef", "configMapRef"]
+        .into_iter()
+        .find_map(|kind| Some((kind, entry.get(kind)?.get("name").and_then(Value::as_str).unwrap_or_default())))
+        .unwrap_or_default();
+    [prefix, kind, name].join("\0")
 }
 
 fn normal_source(kind: &str, source: &Value) -> Value {
@@ -217,13 +256,22 @@ mod tests {
 
     #[test]
     fn compares_variables_by_what_they_say() {
-        let theirs = |json: &'static str| crate::json::read::<EnvView<'_>>(json).unwrap();
-        assert!(same_env(&theirs(r#"{"name":"A"}"#), &json!({"name": "A", "value": ""})));
-        assert!(same_env(&theirs(r#"{"name":"A","value":"x\n"}"#), &json!({"name": "A", "value": "x\n"})));
-        assert!(!same_env(&theirs(r#"{"name":"A","value":"x"}"#), &json!({"name": "A", "value": "y"})));
+        let says = |theirs: &'static str, ours: Value| {
+            same_env(&crate::json::read::<EnvView<'_>>(theirs).unwrap(), Some(&Json::of(&ours)))
+        };
+        assert!(says(r#"{"name":"A"}"#, json!({"name": "A", "value": ""})));
+        assert!(says(r#"{"name":"A","value":"x\n"}"#, json!({"name": "A", "value": "x\n"})));
+        assert!(!says(r#"{"name":"A","value":"x"}"#, json!({"name": "A", "value": "y"})));
         let by_reference = json!({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}});
-        let defaulted =
-            theirs(r#"{"name":"A","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"status.hostIP"}}}"#);
-        assert!(same_env(&defaulted, &by_reference));
+        let defaulted = r#"{"name":"A","valueFrom":{"fieldRef":{"apiVersion":"v1","fieldPath":"status.hostIP"}}}"#;
+        assert!(says(defaulted, by_reference));
+        let secret = json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": false}}});
+        let turned = r#"{"valueFrom":{"secretKeyRef":{"key":"k","name":"s"}},"name":"A"}"#;
+        assert!(says(turned, secret));
+        let cores = json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}});
+        assert!(says(
+            r#"{"name":"A","valueFrom":{"resourceFieldRef":{"resource":"limits.cpu","divisor":"0"}}}"#,
+            cores
+        ));
     }
 }

@@ -3,12 +3,15 @@
 //! What it says on input is believed only as far as the policies that match now confirm it. Confirmed, it keeps our own
 //! labels out of selection and our own storage from looking like the user's at reinvocation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    inject::report::{Outcome, Report},
+    inject::{
+        claims::{EarlierPass, Subject},
+        report::{StepOutcome, Steps},
+    },
     labels::Labels,
     pod::PodView,
     policy::Policy,
@@ -17,23 +20,26 @@ use crate::{
 /// Longest marker, in bytes.
 const LONGEST: usize = 4096;
 
-/// The record.
+/// The record. Fields that this release does not know are ignored, so that two releases can run side by side.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Marker {
     /// The policies that matched, in the order in which they acted.
     pub policies: Vec<PolicyRecord>,
-    /// Labels that Stowage set, with the value they had before.
+    /// Labels that Stowage set where the pod had none; their value before, which is nothing. A value would not be believed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, Option<String>>,
-    /// The service account before Stowage set another.
+    /// `default`, where Stowage set another service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
+    /// Digests of what Stowage put, so that it knows its own again; absent where they do not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put: Option<String>,
 }
 
 /// What one policy did.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PolicyRecord {
     /// `name`, or `namespace/name` of an InjectionPolicy.
     pub name: String,
@@ -53,10 +59,11 @@ pub struct PolicyRecord {
 
 /// The pod's labels and service account as they were before Stowage.
 #[derive(Debug)]
-pub struct Before<'a> {
+pub struct OriginalPod<'a> {
     pod: &'a PodView<'a>,
-    labels: BTreeMap<String, Option<String>>,
-    service_account: Option<String>,
+    /// Labels of ours, which count as absent.
+    labels: BTreeSet<String>,
+    has_our_account: bool,
 }
 
 impl Marker {
@@ -71,7 +78,7 @@ impl Marker {
 
     /// The record of a report.
     #[must_use]
-    pub fn of(policies: &[&Policy], report: &Report<'_>) -> Self {
+    pub fn of(policies: &[&Policy], report: &Steps<'_>) -> Self {
         let records = policies.iter().map(|policy| PolicyRecord {
             name: policy.id.to_string(),
             generation: policy.generation,
@@ -79,12 +86,12 @@ impl Marker {
         });
         let mut marker = Self { policies: records.collect(), ..Self::default() };
         for step in report.steps() {
-            let place = policies.iter().position(|policy| policy.id == step.policy.id);
-            let Some(record) = place.and_then(|place| marker.policies.get_mut(place)) else { continue };
-            if step.outcome > Outcome::Skipped {
+            let index = policies.iter().position(|policy| policy.id == step.policy.id);
+            let Some(record) = index.and_then(|index| marker.policies.get_mut(index)) else { continue };
+            if step.outcome > StepOutcome::Skipped {
                 record.applied.push(step.modifier.to_string());
-            } else if let Some(why) = step.remarks.first() {
-                record.skipped.insert(step.modifier.to_string(), why.text.clone());
+            } else if let Some(why) = step.notes.first() {
+                record.skipped.insert(step.modifier.to_string(), format!("{}: {}", why.reason, why.text));
             }
         }
         marker
@@ -101,7 +108,7 @@ impl Marker {
         if whole.len() <= LONGEST {
             return whole;
         }
-        let bare = Self { policies: Vec::new(), ..self.clone() };
+        let bare = Self { policies: Vec::new(), put: None, ..self.clone() };
         if text(&bare).len() > LONGEST {
             return Self { labels: BTreeMap::new(), ..self.clone() }.to_text();
         }
@@ -113,6 +120,11 @@ impl Marker {
         let counted = text(&short);
         if counted.len() <= LONGEST {
             return counted;
+        }
+        short.put = None;
+        let undigested = text(&short);
+        if undigested.len() <= LONGEST {
+            return undigested;
         }
         for record in &mut short.policies {
             record.applied.clear();
@@ -135,72 +147,74 @@ impl Marker {
         shown.policies.len() == earlier.policies.len()
             && shown.policies.iter().zip(&earlier.policies).all(holds)
             && shown.labels == earlier.labels
-            && shown.service_account == earlier.service_account
+            && shown.service_account.is_some() == earlier.service_account.is_some()
+            && EarlierPass::of(earlier).has_all_of(&EarlierPass::of(shown))
     }
 }
 
-impl<'a> Before<'a> {
+impl<'a> OriginalPod<'a> {
     /// The pod as it stands.
     #[must_use]
     pub const fn as_it_stands(pod: &'a PodView<'a>) -> Self {
-        Self { pod, labels: BTreeMap::new(), service_account: None }
+        Self { pod, labels: BTreeSet::new(), has_our_account: false }
     }
 
-    /// The pod without what its marker says Stowage set.
+    /// The pod without what its marker says Stowage set where there was nothing.
     #[must_use]
     pub fn without(pod: &'a PodView<'a>, marker: &Marker) -> Self {
-        Self { pod, labels: marker.labels.clone(), service_account: marker.service_account.clone() }
+        let absent = marker.labels.iter().filter(|(_, before)| before.is_none());
+        let labels = absent.map(|(key, _)| key.clone()).collect();
+        Self { pod, labels, has_our_account: marker.service_account.is_some() }
     }
 
-    /// Takes back what `policies` do not confirm: a label or service account that none of them sets to what the pod has.
-    /// Whether there was any.
-    pub fn distrust(&mut self, policies: &[&Policy]) -> bool {
-        let before = (self.labels.len(), self.service_account.is_some());
+    /// Takes back what `policies` do not confirm: a label or service account that none of them sets, now or in the earlier
+    /// pass. Whether there was any.
+    pub(super) fn distrust(&mut self, policies: &[&Policy], earlier: &EarlierPass) -> bool {
+        let before = (self.labels.len(), self.has_our_account);
         let pod = self.pod;
-        self.labels.retain(|key, old| {
-            let now = pod.label(key);
-            let mut set = policies.iter().flat_map(|policy| &policy.labels);
-            set.any(|(name, value)| name == key && Some(value.as_str()) == now) && old.as_deref() != now
+        self.labels.retain(|key| {
+            let Some(now) = pod.label(key) else { return false };
+            policies.iter().any(|policy| {
+                let sets = policy.labels.iter().find(|(name, _)| name == key);
+                sets.is_some_and(|(_, value)| value == now || earlier.put_for(policy, Subject::Label(key), now))
+            })
         });
         let account = pod.service_account();
         let gives = |policy: &&Policy| {
-            policy.defaults.as_ref().is_some_and(|defaults| defaults.service_account_name.as_deref() == Some(account))
+            let wanted = policy.defaults.as_ref().and_then(|defaults| defaults.service_account_name.as_deref());
+            wanted.is_some_and(|name| name == account || earlier.put_for(policy, Subject::ServiceAccount, account))
         };
-        if !policies.iter().any(gives) {
-            self.service_account = None;
-        }
-        (self.labels.len(), self.service_account.is_some()) != before
+        self.has_our_account &= policies.iter().any(gives);
+        (self.labels.len(), self.has_our_account) != before
     }
 
-    /// The service account before Stowage.
+    /// The service account before Stowage; one of ours stands where the pod named none.
     #[must_use]
     pub fn service_account(&self) -> &str {
-        self.service_account.as_deref().unwrap_or_else(|| self.pod.service_account())
+        if self.has_our_account { "default" } else { self.pod.service_account() }
     }
 
-    /// What the marker recorded and the policies confirmed.
+    /// Whether the service account is Stowage's.
     #[must_use]
-    pub fn recorded(&self) -> (BTreeMap<String, Option<String>>, Option<String>) {
-        (self.labels.clone(), self.service_account.clone())
+    pub const fn has_our_account(&self) -> bool {
+        self.has_our_account
+    }
+
+    /// The labels that Stowage set where the pod had none.
+    #[must_use]
+    pub const fn our_labels(&self) -> &BTreeSet<String> {
+        &self.labels
     }
 }
 
-impl Labels for Before<'_> {
+impl Labels for OriginalPod<'_> {
     fn label(&self, key: &str) -> Option<&str> {
-        match self.labels.get(key) {
-            Some(old) => old.as_deref(),
-            None => self.pod.label(key),
-        }
+        self.pod.label(key).filter(|_| !self.labels.contains(key))
     }
 
     fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str)) {
-        for (key, value) in self.pod.labels().filter(|(key, _)| !self.labels.contains_key(*key)) {
+        for (key, value) in self.pod.labels().filter(|(key, _)| !self.labels.contains(*key)) {
             visit(key, value);
-        }
-        for (key, old) in &self.labels {
-            if let Some(old) = old {
-                visit(key, old);
-            }
         }
     }
 }

@@ -1,126 +1,112 @@
 //! Labels, annotations and the marker.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::{
     inject::{
-        Pass,
+        Injection,
+        claims::{Asker, Carried, Existing, Subject, Thing},
         controls::{INJECT, INJECTED},
         marker::Marker,
-        report::{Outcome, Refusal},
+        report::{Refusal, StepId, StepOutcome},
     },
     json::{Fields, Json},
     labels::Labels,
     pod::PodView,
     policy::{Policy, spec::OnConflict},
+    reason::{Note, Reason},
 };
 
 /// What the API server allows the annotations of an object to weigh (`apimachinery/pkg/api/validation`), in bytes.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-/// What becomes of one key.
-enum Fate {
-    Set,
-    Present,
-    Leave,
+/// A label or an annotation that a policy sets.
+#[derive(Clone, Copy)]
+struct Pair<'p> {
+    is_label: bool,
+    key: &'p str,
+    value: &'p str,
 }
 
-/// What policies want of the pod's labels, or of its annotations.
-#[derive(Default)]
-struct Wanted<'p> {
-    /// What is to be set.
-    set: Vec<(&'p str, &'p str)>,
-    /// Keys that are as a policy wants them, set now or there already: they are that policy's.
-    held: Vec<(&'p str, &'p str)>,
-}
-
-impl<'p> Wanted<'p> {
-    fn add(&mut self, key: &'p str, value: &'p str, fate: Fate) {
-        match fate {
-            Fate::Set => {
-                self.set.push((key, value));
-                self.held.push((key, value));
-            }
-            Fate::Present => self.held.push((key, value)),
-            Fate::Leave => {}
-        }
-    }
-}
-
-impl<'a, 'p: 'a> Pass<'a, 'p> {
-    /// Labels and annotations of every policy. `ours` is what an earlier pass recorded of labels, and gains what is set now.
-    pub(super) fn metadata(&mut self, ours: &mut BTreeMap<String, Option<String>>) -> Result<(), Refusal> {
+impl<'a, 'p: 'a> Injection<'a, 'p> {
+    /// Labels and annotations of every policy. `ours` are the labels that an earlier pass set where the pod had none, and
+    /// gains those of this one.
+    pub(super) fn metadata(&mut self, ours: &mut BTreeSet<String>) -> Result<(), Refusal> {
         let pod = self.draft.pod;
-        let (mut labels, mut annotations) = (Wanted::default(), Wanted::default());
+        let (mut labels, mut annotations) = (Vec::new(), Vec::new());
         for policy in self.policies {
             if !policy.labels.is_empty() {
                 let step = self.report.begin(policy, "labels");
                 for (key, value) in &policy.labels {
                     let now = pod.label(key);
-                    let recorded = ours.contains_key(key);
-                    let fate = self.key(policy, step, ("label", key, value), now, recorded, &labels)?;
-                    if let Fate::Set = fate {
-                        ours.insert(key.clone(), now.map(str::to_owned));
+                    if self.pair(policy, step, Pair { is_label: true, key, value }, now)? {
+                        if now.is_none() {
+                            ours.insert(key.clone());
+                        }
+                        labels.push((key.as_str(), value.as_str()));
                     }
-                    labels.add(key, value, fate);
                 }
             }
             if !policy.annotations.is_empty() {
                 let step = self.report.begin(policy, "annotations");
                 for (key, value) in &policy.annotations {
                     let now = pod.annotation(key);
-                    let fate =
-                        self.key(policy, step, ("annotation", key, value), now.as_deref(), false, &annotations)?;
-                    annotations.add(key, value, fate);
+                    if self.pair(policy, step, Pair { is_label: false, key, value }, now.as_deref())? {
+                        annotations.push((key.as_str(), Cow::Borrowed(value.as_str())));
+                    }
                 }
             }
         }
-        let metadata = pod.metadata.as_ref();
-        let there = metadata.is_some_and(|metadata| metadata.labels.is_some());
-        if !labels.set.is_empty() {
+        let has_labels = pod.metadata.as_ref().is_some_and(|metadata| metadata.labels.is_some());
+        if !labels.is_empty() {
             self.ensure_metadata();
         }
-        self.patch.merge("/metadata/labels", there, &labels.set);
-        let annotations = annotations.set.into_iter().map(|(key, value)| (key, Cow::Borrowed(value)));
+        self.patch.merge("/metadata/labels", has_labels, &labels);
         self.annotations.extend(annotations);
         Ok(())
     }
 
-    fn key(
-        &mut self,
-        policy: &Policy,
-        step: usize,
-        (what, key, value): (&str, &str, &str),
-        now: Option<&str>,
-        recorded: bool,
-        wanted: &Wanted<'_>,
-    ) -> Result<Fate, Refusal> {
-        if let Some((_, first)) = wanted.held.iter().find(|(other, _)| *other == key) {
-            if *first != value {
-                self.report.warn(step, format!("{what} {key} left alone: an earlier policy sets it"));
-                return Ok(Fate::Leave);
+    /// Whether the pair is to be set.
+    fn pair(&mut self, policy: &'p Policy, step: StepId, pair: Pair<'p>, now: Option<&str>) -> Result<bool, Refusal> {
+        let Pair { is_label, key, value } = pair;
+        let (kind, thing, subject) = if is_label {
+            ("label", Thing::Label(key), Subject::Label(key))
+        } else {
+            ("annotation", Thing::Annotation(key), Subject::Annotation(key))
+        };
+        let carried = match now {
+            None => Carried::Nothing,
+            Some(now) if now == value => Carried::Same,
+            Some(_) => Carried::Other,
+        };
+        let asker = Asker { policy, modifier: if is_label { "labels" } else { "annotations" } };
+        let content = || Cow::Borrowed(now.unwrap_or_default());
+        let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(value));
+        let is_set = match existing {
+            Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+                self.report.came_of(step, StepOutcome::Present);
+                false
             }
-            self.report.came_of(step, Outcome::Present);
-            return Ok(Fate::Present);
-        }
-        match now {
-            None => {}
-            Some(now) if now == value => {
-                self.report.came_of(step, Outcome::Present);
-                return Ok(Fate::Present);
+            Existing::OfStep(first) => {
+                let first = self.report.name(first);
+                self.report.tell(step, Reason::KeyOfPolicy, &[&kind, &key, &first]);
+                false
             }
-            Some(_) => match policy.on_conflict {
-                OnConflict::Override => {}
-                OnConflict::Keep => {
-                    let whose = if recorded { "an earlier policy sets it" } else { "the pod sets it" };
-                    self.report.warn(step, format!("{what} {key} left alone: {whose}"));
-                    return Ok(Fate::Leave);
-                }
-                OnConflict::Reject => return Err(self.rejection(step, &format!("the pod sets the {what} {key}"))),
-            },
-        }
-        self.report.came_of(step, Outcome::Applied);
-        Ok(Fate::Set)
+            Existing::OfThePod if policy.on_conflict == OnConflict::Reject => {
+                return Err(self.rejection(step, Reason::KeyRejected, &[&kind, &key]));
+            }
+            Existing::OfThePod | Existing::OfOverride if policy.on_conflict != OnConflict::Override => {
+                self.report.tell(step, Reason::KeyOfPod, &[&kind, &key]);
+                return Ok(false);
+            }
+            Existing::Nothing | Existing::OfEarlierPass | Existing::OfThePod | Existing::OfOverride => {
+                self.report.came_of(step, StepOutcome::Applied);
+                true
+            }
+        };
+        self.claims.record(policy, subject, value, existing);
+        self.claims.hold(thing, step, Some(value.into()));
+        Ok(is_set)
     }
 
     /// A pod template may have no metadata at all.
@@ -147,18 +133,18 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         pod: &PodView<'_>,
         marker: &Marker,
         earlier: Option<&Marker>,
-        warnings: &mut Vec<String>,
+        warnings: &mut Vec<Note>,
     ) {
         let carried = pod.raw_annotation(INJECTED).is_some();
         let stands = !self.is_changed() && earlier.is_some_and(|earlier| marker.confirms(earlier));
-        let unasked = self.policies.is_empty() && self.before.label(INJECT) != Some("true");
+        let unasked = self.policies.is_empty() && self.original.label(INJECT) != Some("true");
         if stands || unasked && !carried {
             return;
         }
         let text = marker.to_text();
         let ours = self.annotations.iter().map(|(key, value)| key.len() + value.len());
         if weight(pod) + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
-            warnings.push(format!("stowage: {INJECTED} is left out: the pod's annotations would pass 256 KiB"));
+            warnings.push(Reason::MarkerTooHeavy.note(&[&INJECTED]));
             return;
         }
         self.annotations.push((INJECTED, Cow::Owned(text)));

@@ -79,16 +79,14 @@ pub fn refused_fields(context: &Map<String, Value>, level: PodSecurityLevel) -> 
     refused
 }
 
-/// Why the level refuses a volume of this kind, if it does.
+/// Whether the level refuses a volume of this kind; the names of both where it does.
 #[must_use]
-pub fn refuses_volume(level: PodSecurityLevel, kind: &str) -> Option<String> {
-    let refused = match level {
-        PodSecurityLevel::Privileged => false,
-        PodSecurityLevel::Baseline => kind == "hostPath",
-        PodSecurityLevel::Restricted => !RESTRICTED.contains(&kind),
-    };
-    let level = if level == PodSecurityLevel::Baseline { "baseline" } else { "restricted" };
-    refused.then(|| format!("the namespace's pod security level {level} refuses {kind} volumes"))
+pub fn refuses_volume(level: PodSecurityLevel, kind: &str) -> Option<(&'static str, &str)> {
+    match level {
+        PodSecurityLevel::Privileged => None,
+        PodSecurityLevel::Baseline => (kind == "hostPath").then_some(("baseline", kind)),
+        PodSecurityLevel::Restricted => (!RESTRICTED.contains(&kind)).then_some(("restricted", kind)),
+    }
 }
 
 fn refused_by_baseline(context: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {

@@ -2,9 +2,10 @@
 
 use crate::{
     inject::{
-        Pass,
-        draft::StepId,
-        report::{Outcome, Refusal},
+        Injection,
+        claims::{Asker, Carried, Existing, Subject, Thing},
+        controls::PREEMPTION_MODE,
+        report::{Refusal, StepId, StepOutcome},
     },
     json::{Raw, Str},
     placement::{
@@ -12,7 +13,7 @@ use crate::{
         preemption::{self, Mode, Preemption},
     },
     policy::{Policy, spec::OnConflict},
-    reason::Note,
+    reason::{Note, Reason},
 };
 
 /// The preemption that acts on a pod.
@@ -24,9 +25,9 @@ struct Preempting<'p> {
     taken: bool,
 }
 
-impl<'a, 'p: 'a> Pass<'a, 'p> {
+impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// Placement, then preemption, on the pod as all the rest has made it.
-    pub(super) fn placement(&mut self) -> Result<(), Refusal> {
+    pub(super) fn apply_placement(&mut self) -> Result<(), Refusal> {
         let places = |policy: &Policy| {
             !policy.node_selector.is_empty() || !policy.tolerations.is_empty() || policy.affinity.is_some()
         };
@@ -35,7 +36,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         }
         let spec = self.draft.pod.spec.as_ref();
         let facts = PlacementFacts {
-            is_daemon_set: self.place.daemon_set || self.draft.pod.is_of_daemon_set(),
+            is_daemon_set: self.context.daemon_set || self.draft.pod.is_of_daemon_set(),
             node_name: spec.and_then(|spec| spec.node_name.as_ref()).map(Str::as_str),
             priority: spec.and_then(|spec| spec.priority),
             priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
@@ -43,29 +44,26 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let off = left_off(&facts);
         let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<Raw<'a>>| spec.and_then(field);
         let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
-        let before = before.map_err(|error| Refusal { message: error.to_string() })?;
+        let before = before.map_err(|error| {
+            let field = format!("spec.{}", error.field());
+            Refusal::of_pod(&field, Reason::Malformed, &error)
+        })?;
         let mut after = before.clone();
         let preempting = self.preempting(off.as_ref(), &mut after)?;
-        let mut keys: Vec<(&'p str, StepId)> = Vec::new();
         for policy in self.policies.iter().copied().filter(|policy| places(policy)) {
-            self.place(policy, off.as_ref(), &mut after, &mut keys)?;
+            self.place(policy, off.as_ref(), &mut after)?;
         }
         self.preempt(off.as_ref(), preempting, &mut after)?;
+        after.settle(&before);
         after.write(&before, &mut self.patch);
         Ok(())
     }
 
-    fn place(
-        &mut self,
-        policy: &'p Policy,
-        off: Option<&Note>,
-        placement: &mut Placement<'a>,
-        keys: &mut Vec<(&'p str, StepId)>,
-    ) -> Result<(), Refusal> {
+    fn place(&mut self, policy: &'p Policy, off: Option<&Note>, placement: &mut Placement<'a>) -> Result<(), Refusal> {
         if !policy.node_selector.is_empty() {
             let step = self.report.begin(policy, "nodeSelector");
             if !self.is_off(step, off) {
-                self.node_selector(policy, placement, keys, step)?;
+                self.node_selector(policy, placement, step)?;
             }
         }
         if !policy.tolerations.is_empty() {
@@ -86,7 +84,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                         self.report.notes(step, notes);
                         self.changed(step, *placement != before);
                     }
-                    Err(error) => return Err(Refusal { message: format!("{}: {error}", self.report.name(step)) }),
+                    Err(error) => return Err(self.rejection(step, Reason::TooManyTerms, &[&error])),
                 }
             }
         }
@@ -97,39 +95,42 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         &mut self,
         policy: &'p Policy,
         placement: &mut Placement<'a>,
-        keys: &mut Vec<(&'p str, StepId)>,
         step: StepId,
     ) -> Result<(), Refusal> {
-        let merge = placement.merge_node_selector(&policy.node_selector);
-        if !merge.added.is_empty() {
-            self.report.came_of(step, Outcome::Applied);
-        }
+        const KIND: &str = "nodeSelector";
         for (key, value) in &policy.node_selector {
-            let first = keys.iter().find(|(other, _)| other == key).map(|(_, first)| *first);
-            if !merge.conflicts.iter().any(|conflict| conflict.key == *key) {
-                self.report.came_of(step, Outcome::Present);
-                if first.is_none() {
-                    keys.push((key, step));
+            let own = placement.node_selector(key);
+            let carried = match own {
+                None => Carried::Nothing,
+                Some(own) if own == value => Carried::Same,
+                Some(_) => Carried::Other,
+            };
+            let (thing, subject) = (Thing::NodeSelector(key), Subject::NodeSelector(key));
+            let asker = Asker { policy, modifier: KIND };
+            let content = || own.unwrap_or_default().into();
+            let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(value));
+            match existing {
+                Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+                    self.report.came_of(step, StepOutcome::Present);
                 }
-                continue;
-            }
-            match (first, policy.on_conflict) {
-                (Some(first), _) => {
+                Existing::OfStep(first) => {
                     let first = self.report.name(first);
-                    self.report.warn(step, format!("{key} left alone: {first} sets it"));
+                    self.report.tell(step, Reason::KeyOfPolicy, &[&KIND, key, &first]);
                 }
-                (None, OnConflict::Keep) => {
-                    self.report.warn(step, format!("{key} left alone: the pod asks for another value"));
+                Existing::OfThePod if policy.on_conflict == OnConflict::Reject => {
+                    return Err(self.rejection(step, Reason::KeyRejected, &[&KIND, key]));
                 }
-                (None, OnConflict::Reject) => {
-                    return Err(self.rejection(step, &format!("the pod sets nodeSelector {key}")));
+                Existing::OfThePod | Existing::OfOverride if policy.on_conflict != OnConflict::Override => {
+                    self.report.tell(step, Reason::KeyOfPod, &[&KIND, key]);
+                    continue;
                 }
-                (None, OnConflict::Override) => {
-                    placement.override_node_selector(key, value);
-                    keys.push((key, step));
-                    self.report.came_of(step, Outcome::Applied);
+                Existing::Nothing | Existing::OfEarlierPass | Existing::OfThePod | Existing::OfOverride => {
+                    placement.set_node_selector(key, value);
+                    self.report.came_of(step, StepOutcome::Applied);
                 }
             }
+            self.claims.record(policy, subject, value, existing);
+            self.claims.hold(thing, step, Some(value.into()));
         }
         Ok(())
     }
@@ -147,11 +148,13 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
     fn preempting(&self, off: Option<&Note>, placement: &mut Placement<'a>) -> Result<Option<Preempting<'p>>, Refusal> {
         let Some(policy) = self.preempting_policy().filter(|_| off.is_none()) else { return Ok(None) };
         let Some(preemption) = &policy.preemption else { return Ok(None) };
-        let (mode, note) = preemption.resolve(self.controls.preemption_mode).map_err(|error| Refusal {
-            message: format!("{}: {error} (policy {})", super::controls::PREEMPTION_MODE, policy.id),
+        let (mode, note) = preemption.resolve(self.controls.preemption_mode).map_err(|error| {
+            let words: [&dyn std::fmt::Display; 3] = [&PREEMPTION_MODE, &error, &policy.id];
+            Refusal::of_control(Some(policy), PREEMPTION_MODE, Reason::PreemptionModeNotOffered, &words)
         })?;
-        let mut notes: Vec<Note> = note.into_iter().chain([Note::info(format!("mode {mode}"))]).collect();
-        let taken = preemption::take_back(preemption, mode, placement);
+        let mut notes: Vec<Note> = note.into_iter().chain([Reason::PreemptionMode.note(&[&mode])]).collect();
+        let affinities: Vec<_> = self.policies.iter().filter_map(|policy| policy.affinity.as_ref()).collect();
+        let taken = preemption::take_back(preemption, mode, placement, &affinities);
         let has_taken = !taken.is_empty();
         notes.extend(taken);
         Ok(Some(Preempting { preemption, mode, notes, taken: has_taken }))
@@ -169,27 +172,31 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         for other in self.policies.iter().copied() {
             if other.preemption.is_some() && other.id != policy.id {
                 let lost = self.report.begin(other, "preemption");
-                self.report.warn(lost, format!("left out: policy {} has preemption", policy.id));
+                self.report.tell(lost, Reason::AnotherPreemption, &[&policy.id]);
             }
         }
         self.is_off(step, off);
         let Some(Preempting { preemption, mode, notes, taken }) = preempting else { return Ok(()) };
         self.report.notes(step, notes);
         let before = placement.clone();
-        match preemption::apply(preemption, mode, placement) {
+        match preemption::finish(preemption, mode, placement) {
             Ok(notes) => {
                 self.report.notes(step, notes);
                 self.changed(step, taken || *placement != before);
             }
             // Admitting the pod would break the mode's promise.
-            Err(error) => return Err(Refusal { message: format!("{}: {error}", self.report.name(step)) }),
+            Err(error) => return Err(self.rejection(step, Reason::TooManyTerms, &[&error])),
         }
         Ok(())
     }
 
+    fn changed(&mut self, step: StepId, changed: bool) {
+        self.report.came_of(step, if changed { StepOutcome::Applied } else { StepOutcome::Present });
+    }
+
     fn is_off(&mut self, step: StepId, off: Option<&Note>) -> bool {
         if let Some(note) = off {
-            self.report.notes(step, vec![note.clone()]);
+            self.report.notes(step, [note.clone()]);
         }
         off.is_some()
     }

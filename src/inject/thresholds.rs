@@ -6,22 +6,23 @@
 
 use serde_json::Value;
 
-use super::{
-    Pass,
-    controls::{STATE_THRESHOLDS, word},
-    report::Outcome,
-};
 use crate::{
     duration,
+    inject::{
+        Injection,
+        controls::{STATE_THRESHOLDS, word},
+        report::StepOutcome,
+    },
     json::Str,
+    reason::{Note, Reason},
     threshold::{State, mlrun::run_words},
 };
 
 const EXEC_CONFIG: &str = "MLRUN_EXEC_CONFIG";
 
-impl<'a, 'p: 'a> Pass<'a, 'p> {
+impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// Copies the run's thresholds and warns of time strings that the watcher will not understand.
-    pub(super) fn thresholds(&mut self, warnings: &mut Vec<String>) {
+    pub(super) fn thresholds(&mut self, warnings: &mut Vec<Note>) {
         let own = self.own_words(warnings);
         let Some(policy) = self.policies.iter().find(|policy| policy.thresholds.is_some()).copied() else { return };
         let Some(block) = policy.thresholds.as_ref() else { return };
@@ -32,47 +33,50 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
         let run = run_words(&config, &block.mlrun_defaults);
         let copy = run.as_ref().map(|run| serde_json::to_string(&run.words).unwrap_or_default());
         if own && copy.as_deref().ok() != self.draft.pod.annotation(STATE_THRESHOLDS).as_deref() {
-            self.report.say(step, "the pod says its thresholds itself");
+            self.report.tell(step, Reason::ThresholdsOfPod, &[]);
             return;
         }
         match run {
             Ok(run) => {
                 for warning in run.warnings {
-                    self.report.warn(step, warning);
+                    self.report.tell(step, Reason::RunThresholdIgnored, &[&warning]);
                 }
                 if run.words.is_empty() {
-                    self.report.say(step, "the run says nothing but MLRun's defaults");
+                    self.report.tell(step, Reason::ThresholdsAreDefaults, &[]);
                     return;
                 }
                 // An earlier pass has copied them.
                 if own {
-                    self.report.came_of(step, Outcome::Present);
+                    self.report.came_of(step, StepOutcome::Present);
                     return;
                 }
                 let json = serde_json::to_string(&run.words).unwrap_or_default();
                 self.annotations.push((STATE_THRESHOLDS, json.into()));
-                self.report.came_of(step, Outcome::Applied);
+                self.report.came_of(step, StepOutcome::Applied);
             }
-            Err(error) => self.report.warn(step, error.to_string()),
+            Err(error) => self.report.tell(step, Reason::RunThresholdIgnored, &[&error]),
         }
     }
 
     /// Whether the pod says a threshold itself; wrong time strings are named, and the policy's threshold stands.
-    fn own_words(&self, warnings: &mut Vec<String>) -> bool {
+    fn own_words(&self, warnings: &mut Vec<Note>) -> bool {
         let pod = self.draft.pod;
         let mut said = false;
         for state in State::ALL {
             let key = state.pod_key();
-            if let Some(word) = word(pod, self.before, key) {
+            if let Some(word) = word(pod, self.original, key) {
                 said = true;
                 if let Err(why) = duration::parse(&word.text) {
-                    warnings.push(format!("stowage: {key}: {why}; the policy's threshold stands"));
+                    warnings.push(Reason::ThresholdIgnored.note(&[&key, &why]));
                 }
             }
         }
         let Some(json) = pod.annotation(STATE_THRESHOLDS) else { return said };
         match serde_json::from_str::<serde_json::Map<String, Value>>(&json) {
-            Err(_) => warnings.push(format!("stowage: {STATE_THRESHOLDS} is not a JSON object of time strings")),
+            Err(_) => {
+                let why = "it is not a JSON object of time strings";
+                warnings.push(Reason::ThresholdIgnored.note(&[&STATE_THRESHOLDS, &why]));
+            }
             Ok(words) => {
                 for (name, value) in words {
                     let name: String = name.chars().take(64).collect();
@@ -82,7 +86,7 @@ impl<'a, 'p: 'a> Pass<'a, 'p> {
                         (_, Some(text)) => duration::parse(text).err().map(|why| why.to_string()),
                     };
                     if let Some(why) = wrong {
-                        warnings.push(format!("stowage: {STATE_THRESHOLDS}: {name:?}: {why}"));
+                        warnings.push(Reason::ThresholdIgnored.note(&[&STATE_THRESHOLDS, &format!("{name:?} {why}")]));
                     }
                 }
             }

@@ -14,7 +14,7 @@ use std::{
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value, json};
 
-use crate::reason::Note;
+use crate::reason::{Note, Reason};
 
 /// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
 /// may create pods, so there has to be an end.
@@ -82,6 +82,13 @@ impl From<&core::Affinity> for Affinity {
 }
 
 impl Affinity {
+    /// Whether a required term asks that the label be there, whatever its value.
+    #[must_use]
+    pub fn asks_for_presence(&self, key: &str) -> bool {
+        let mut all = self.required_terms.iter().flat_map(expressions).map(requirement_parts);
+        all.any(|(own, operator, _)| own == key && operator == "Exists")
+    }
+
     fn append<T: serde::Serialize>(&mut self, kind: &'static str, list: &'static str, elements: Option<&[T]>) {
         let elements = elements.unwrap_or_default().iter();
         self.appended.extend(elements.map(|element| Appended { kind, list, element: to_json(element) }));
@@ -93,10 +100,8 @@ pub(super) fn merge(affinity: &mut Option<Map<String, Value>>, wanted: &Affinity
     let mut notes = Vec::new();
     let conjoined = conjoin(affinity, &wanted.required_terms)?;
     if conjoined > 0 {
-        notes.push(Note::info(format!(
-            "required node affinity: {} added to {conjoined} node selector term(s)",
-            one_of(&wanted.required_terms)
-        )));
+        let requirement = one_of(&wanted.required_terms);
+        notes.push(Reason::NodeAffinityRequired.note(&[&conjoined, &requirement, &""]));
     }
     let hasher = RandomState::new();
     let mut known: HashMap<(&str, &str), HashMap<u64, Vec<usize>>> = HashMap::new();
@@ -115,7 +120,8 @@ pub(super) fn merge(affinity: &mut Option<Map<String, Value>>, wanted: &Affinity
         if !places.iter().any(|place| list.get(*place).is_some_and(|own| is_same(own, &appended.element))) {
             places.push(list.len());
             list.push(appended.element.clone());
-            notes.push(Note::info(format!("added an element to affinity.{}.{}", appended.kind, appended.list)));
+            let list = format!("{}.{}", appended.kind, appended.list);
+            notes.push(Reason::AffinityAppended.note(&[&list]));
         }
     }
     Ok(notes)
@@ -135,6 +141,79 @@ pub(super) fn required(affinity: &Option<Map<String, Value>>) -> Option<&[Value]
 pub(crate) fn required_mut(affinity: &mut Option<Map<String, Value>>) -> Option<&mut Vec<Value>> {
     let node = affinity.as_mut()?.get_mut("nodeAffinity")?;
     node.get_mut(REQUIRED)?.get_mut(TERMS)?.as_array_mut()
+}
+
+/// Takes the requirement out as a whole, so that every node matches.
+pub(crate) fn drop_required(affinity: &mut Option<Map<String, Value>>) {
+    let node = affinity.as_mut().and_then(|affinity| affinity.get_mut("nodeAffinity"));
+    if let Some(node) = node.and_then(Value::as_object_mut) {
+        node.shift_remove(REQUIRED);
+    }
+}
+
+/// Writes the required terms as they stood in `before` wherever they say the same: requirements are a set, and so are
+/// terms.
+pub(super) fn settle(affinity: &mut Option<Map<String, Value>>, before: &Option<Map<String, Value>>) {
+    let (Some(old), Some(terms)) = (required(before), required_mut(affinity)) else { return };
+    if terms == old {
+        return;
+    }
+    let mut places = TermPlaces::of(old);
+    let mut found = 0;
+    for term in terms.iter_mut() {
+        if let Some(same) = places.find(old, term) {
+            places.take(same, term);
+            found += 1;
+            if let Some(same) = old.get(same) {
+                *term = same.clone();
+            }
+        }
+    }
+    if found == old.len() && terms.len() == old.len() {
+        *terms = old.to_vec();
+    }
+}
+
+/// Where terms stand in a list, by what they require: a set of requirements, each with a set of values.
+struct TermPlaces {
+    hasher: RandomState,
+    places: HashMap<u64, Vec<usize>>,
+}
+
+impl TermPlaces {
+    fn of(terms: &[Value]) -> Self {
+        let mut places = Self { hasher: RandomState::new(), places: HashMap::new() };
+        for (place, term) in terms.iter().enumerate() {
+            places.add(place, term);
+        }
+        places
+    }
+
+    fn add(&mut self, place: usize, term: &Value) {
+        let hash = self.hash(term);
+        self.places.entry(hash).or_default().push(place);
+    }
+
+    /// Where a term of `terms` stands that asks for the same.
+    fn find(&self, terms: &[Value], wanted: &Value) -> Option<usize> {
+        let places = self.places.get(&self.hash(wanted))?;
+        let wanted = Requirements::of(wanted);
+        let is_same = |place: &&usize| terms.get(**place).is_some_and(|term| Requirements::of(term).0 == wanted.0);
+        places.iter().find(is_same).copied()
+    }
+
+    /// Finds the place no more.
+    fn take(&mut self, place: usize, term: &Value) {
+        let hash = self.hash(term);
+        if let Some(places) = self.places.get_mut(&hash) {
+            places.retain(|other| *other != place);
+        }
+    }
+
+    fn hash(&self, term: &Value) -> u64 {
+        let requirements = Requirements::of(term);
+        requirements.0.iter().fold(0, |sum, one| sum.wrapping_add(self.hasher.hash_one(one)))
+    }
 }
 
 /// Whether nothing is required, which matches every node; an empty list of terms matches none.
@@ -197,16 +276,11 @@ fn append_new(terms: &mut Vec<Value>, products: Vec<Value>) -> usize {
     if products.is_empty() {
         return 0;
     }
-    let hasher = RandomState::new();
-    let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
-    for (place, term) in terms.iter().enumerate() {
-        places.entry(hasher.hash_one(term)).or_default().push(place);
-    }
+    let mut places = TermPlaces::of(terms);
     let before = terms.len();
     for product in products {
-        let places = places.entry(hasher.hash_one(&product)).or_default();
-        if !places.iter().any(|place| terms.get(*place) == Some(&product)) {
-            places.push(terms.len());
+        if places.find(terms, &product).is_none() {
+            places.add(terms.len(), &product);
             terms.push(product);
         }
     }

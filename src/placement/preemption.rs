@@ -26,11 +26,11 @@ use serde_json::Value;
 use crate::{
     field_error::{FieldError, Problems},
     placement::{
-        Placement, Toleration,
+        Affinity, Placement, Toleration,
         affinity::{self, TooManyTerms},
         rules, toleration,
     },
-    reason::Note,
+    reason::{Note, Reason},
 };
 
 /// The nodes that a pod may land on, in MLRun's words.
@@ -180,13 +180,9 @@ impl Preemption {
         match asked {
             None => Ok((self.mode, None)),
             Some(asked) if asked == self.mode => Ok((asked, None)),
-            Some(asked) if !self.overridable => Ok((
-                self.mode,
-                Some(Note::warning(format!(
-                    "preemption mode {asked} is ignored: the policy sets {} and does not allow another",
-                    self.mode
-                ))),
-            )),
+            Some(asked) if !self.overridable => {
+                Ok((self.mode, Some(Reason::PreemptionModeIgnored.note(&[&asked, &self.mode]))))
+            }
             Some(Mode::Constrain) if self.lacks_labels() => Err(ConstrainWithoutLabels),
             Some(asked) => Ok((asked, None)),
         }
@@ -200,6 +196,10 @@ impl Preemption {
     fn preemptible_terms(&self) -> Vec<Value> {
         let pairs = self.node_selector.iter();
         pairs.map(|(key, value)| affinity::label_term(key, "In", value)).collect()
+    }
+
+    fn has_key(&self, key: &str) -> bool {
+        self.node_selector.iter().any(|(own, _)| own == key)
     }
 
     fn has_pair(&self, key: &str, value: &str) -> bool {
@@ -216,9 +216,24 @@ impl Preemption {
 ///
 /// # Errors
 ///
-/// [`TooManyTerms`], with the placement unchanged, where the pod's required node terms times the
+/// [`TooManyTerms`], with the terms unchanged, where the pod's required node terms times the
 /// labels of `constrain` pass the limit.
 pub fn apply<'a>(
+    preemption: &'a Preemption,
+    mode: Mode,
+    placement: &mut Placement<'a>,
+) -> Result<Vec<Note>, TooManyTerms> {
+    let mut notes = take_back(preemption, mode, placement, &[]);
+    notes.extend(finish(preemption, mode, placement)?);
+    Ok(notes)
+}
+
+/// The second half of [`apply`], after policies have merged their own placement into what [`take_back`] left.
+///
+/// # Errors
+///
+/// As [`apply`].
+pub fn finish<'a>(
     preemption: &'a Preemption,
     mode: Mode,
     placement: &mut Placement<'a>,
@@ -233,45 +248,50 @@ pub fn apply<'a>(
         Mode::Prevent => prevent(preemption, placement),
     };
     if placement.is_contradictory() {
-        notes.push(Note::warning(format!(
-            "no node can match: the pod's own node selector and required node affinity leave none for preemption mode {mode}"
-        )));
+        notes.push(Reason::NoNodeLeft.note(&[&mode]));
     }
     Ok(notes)
 }
 
 fn tolerate<'a>(preemption: &'a Preemption, mode: Mode, placement: &mut Placement<'a>) -> Vec<Note> {
-    let notes = placement.merge_tolerations(&preemption.tolerations);
-    notes.into_iter().map(|note| for_mode(note, mode)).collect()
+    placement.merge_tolerations_for(&preemption.tolerations, &in_mode(mode))
 }
 
 fn constrain<'a>(preemption: &'a Preemption, placement: &mut Placement<'a>) -> Result<Vec<Note>, TooManyTerms> {
     if preemption.lacks_labels() {
-        return Ok(vec![Note::warning(format!("placement is left as it is: {ConstrainWithoutLabels}"))]);
+        return Ok(vec![Reason::ConstrainWithoutLabels.note(&[&ConstrainWithoutLabels])]);
     }
     let terms = preemption.preemptible_terms();
     let changed = affinity::conjoin(placement.affinity_mut(), &terms)?;
     let mut notes = Vec::new();
     if changed > 0 {
         let labels = listed(preemption.node_selector.iter().map(|(key, value)| format!("{key}={value}")));
-        notes.push(Note::info(format!(
-            "required node affinity: {changed} term(s) ask for one of {labels} (preemption mode constrain)"
-        )));
+        let labels = format!("one of {labels}");
+        notes.push(Reason::NodeAffinityRequired.note(&[&changed, &labels, &in_mode(Mode::Constrain)]));
     }
     notes.extend(tolerate(preemption, Mode::Constrain, placement));
     Ok(notes)
 }
 
-/// Takes back what the pod itself says for preemptible nodes, where `mode` does: its tolerations of their taints and its
-/// `nodeSelector` pairs of their labels. Says what was taken.
+/// Takes back what the pod itself says for preemptible nodes, where `mode` does: its tolerations of their taints, its
+/// `nodeSelector` pairs of their labels, and what its required node affinity asks of those. Says what was taken.
 ///
-/// [`apply`] does so too. Before anything is merged it makes room: a policy's pair under the same key, or a toleration
-/// that the pod's covers, would be left out now and added by the next pass, which no longer finds the pod's.
-pub fn take_back(preemption: &Preemption, mode: Mode, placement: &mut Placement<'_>) -> Vec<Note> {
+/// This comes before anything is merged, to make room: a policy's pair under the same key, or a toleration that the pod's
+/// covers, would be left out now and added by the next pass, which no longer finds the pod's; and a policy's own affinity
+/// is no wish of the pod's. What `policies` ask of a label's being there stays: it cannot be told who put it there.
+pub fn take_back(
+    preemption: &Preemption,
+    mode: Mode,
+    placement: &mut Placement<'_>,
+    policies: &[&Affinity],
+) -> Vec<Note> {
     if mode != Mode::Prevent {
         return Vec::new();
     }
-    strip(preemption, placement).into_iter().map(|note| for_mode(note, mode)).collect()
+    let mut notes = strip(preemption, placement);
+    let is_asked = |key: &str| policies.iter().any(|affinity| affinity.asks_for_presence(key));
+    notes.extend(strip_affinity(preemption, placement, |key| !is_asked(key)));
+    notes
 }
 
 fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
@@ -280,11 +300,11 @@ fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let stripped = placement.remove_tolerations(|own| configured.contains(own));
     let stripped = stripped.iter().filter_map(toleration::Held::view);
     for toleration in distinct(stripped.map(|own| own.to_string())) {
-        notes.push(Note::info(format!("removed toleration {toleration}")));
+        notes.push(Reason::TolerationRemoved.note(&[&toleration, &in_mode(Mode::Prevent)]));
     }
     for (key, value) in &preemption.node_selector {
         if placement.remove_node_selector(key, value) {
-            notes.push(Note::info(format!("removed {key}={value} from nodeSelector")));
+            notes.push(Reason::NodeSelectorRemoved.note(&[key, value, &in_mode(Mode::Prevent)]));
         }
     }
     notes
@@ -297,63 +317,77 @@ fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> 
     } else {
         notes.extend(exclude(preemption, placement));
     }
-    let notes = notes.into_iter();
-    notes.map(|note| for_mode(note, Mode::Prevent)).collect()
+    notes
 }
 
-/// Takes the pod's wish for preemptible nodes out of every required term, then makes every term
-/// exclude them.
+/// Makes every required term exclude preemptible nodes. A term that asks for them, which a policy has merged in, is
+/// dropped where another remains, and loses its wish where none does.
 fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let pairs = preemption.node_selector.iter();
     let not_in: Vec<Value> = pairs.map(|(key, value)| affinity::label_requirement(key, "NotIn", value)).collect();
-    let excluding = affinity::all_of(&not_in);
-    let mut stripped = Vec::new();
+    let mut notes = Vec::new();
+    if let Some(terms) = affinity::required_mut(placement.affinity_mut()) {
+        let contradicts = |term: &Value| affinity::expressions(term).iter().any(|one| asks_for(preemption, one));
+        if terms.iter().any(|term| !affinity::is_blank(term) && !contradicts(term)) {
+            terms.retain(|term| !contradicts(term));
+        } else {
+            notes = strip_affinity(preemption, placement, |_| false);
+        }
+    }
     let mut changed = 0;
     if affinity::is_unconstrained(placement.affinity_mut()) {
         // One alternative multiplies nothing, and only a product can be too large.
+        let excluding = affinity::all_of(&not_in);
         changed = affinity::conjoin(placement.affinity_mut(), &[excluding]).unwrap_or_default();
-    } else if let Some(terms) = affinity::required_mut(placement.affinity_mut())
-        && !terms.is_empty()
-    {
-        terms.retain_mut(|term| {
-            let wishes = strip_wish(preemption, term);
-            let is_emptied = !wishes.is_empty() && affinity::is_blank(term);
-            stripped.extend(wishes.iter().map(affinity::show_requirement));
-            !is_emptied
-        });
+    } else if let Some(terms) = affinity::required_mut(placement.affinity_mut()) {
         for term in terms.iter_mut() {
             changed += usize::from(exclude_from(term, &not_in));
         }
-        if terms.is_empty() {
-            terms.push(excluding);
-            changed = 1;
-        }
     }
-    let stripped = distinct(stripped.into_iter()).into_iter();
-    let mut notes: Vec<Note> =
-        stripped.map(|wish| Note::info(format!("removed {wish} from the required node affinity"))).collect();
     if changed > 0 {
-        notes.push(Note::info(format!(
-            "required node affinity: {changed} term(s) ask for {}",
-            listed(not_in.iter().map(affinity::show_requirement))
-        )));
+        let requirement = listed(not_in.iter().map(affinity::show_requirement));
+        notes.push(Reason::NodeAffinityRequired.note(&[&changed, &requirement, &in_mode(Mode::Prevent)]));
     }
     notes
 }
 
-/// Removes the expressions that ask for exactly one preemptible label, and gives them.
-fn strip_wish(preemption: &Preemption, term: &mut Value) -> Vec<Value> {
-    let Some(expressions) = affinity::expressions_mut(term) else {
+/// Removes from every required term what asks for preemptible nodes, and that a preemptible label be there where
+/// `strips_presence` of its key. A term that this empties goes, and with the last one the whole requirement.
+fn strip_affinity(
+    preemption: &Preemption,
+    placement: &mut Placement<'_>,
+    strips_presence: impl Fn(&str) -> bool,
+) -> Vec<Note> {
+    if preemption.node_selector.is_empty() {
+        return Vec::new();
+    }
+    let Some(terms) = affinity::required_mut(placement.affinity_mut()).filter(|terms| !terms.is_empty()) else {
         return Vec::new();
     };
-    let is_wish = |expression: &mut Value| {
-        let (key, operator, values) = affinity::requirement_parts(expression);
-        match values {
-            [Value::String(value)] => operator == "In" && preemption.has_pair(key, value),
-            _ => false,
-        }
+    let is_wish = |expression: &Value| {
+        let (key, operator, _) = affinity::requirement_parts(expression);
+        asks_for(preemption, expression) || operator == "Exists" && preemption.has_key(key) && strips_presence(key)
     };
-    expressions.extract_if(.., is_wish).collect()
+    let mut stripped = Vec::new();
+    terms.retain_mut(|term| {
+        let Some(expressions) = affinity::expressions_mut(term) else { return true };
+        let wishes: Vec<Value> = expressions.extract_if(.., |expression| is_wish(expression)).collect();
+        stripped.extend(wishes.iter().map(affinity::show_requirement));
+        wishes.is_empty() || !affinity::is_blank(term)
+    });
+    if terms.is_empty() {
+        affinity::drop_required(placement.affinity_mut());
+    }
+    let mode = in_mode(Mode::Prevent);
+    let stripped = distinct(stripped.into_iter()).into_iter();
+    stripped.map(|wish| Reason::NodeAffinityRemoved.note(&[&wish, &mode])).collect()
+}
+
+/// Whether an expression lets no node match but preemptible ones.
+fn asks_for(preemption: &Preemption, expression: &Value) -> bool {
+    let (key, operator, values) = affinity::requirement_parts(expression);
+    let is_preemptible = |value: &Value| value.as_str().is_some_and(|value| preemption.has_pair(key, value));
+    operator == "In" && !values.is_empty() && values.iter().all(is_preemptible)
 }
 
 /// Adds what is missing of `not_in`; whether anything was, where the term matches a node at all.
@@ -388,19 +422,14 @@ fn warn_of_remaining(preemption: &Preemption, placement: &Placement<'_>) -> Opti
         wanted.any(|wanted| own.overlaps(&wanted.view()))
     });
     let remaining = distinct(remaining.map(|own| own.to_string()));
-    (!remaining.is_empty()).then(|| {
-        Note::warning(format!(
-            "the pod still tolerates preemptible nodes by {}, and the policy has no preemption.nodeSelector to keep it off them",
-            listed(remaining.into_iter())
-        ))
-    })
+    let is_none = remaining.is_empty();
+    let remaining = listed(remaining.into_iter());
+    (!is_none).then(|| Reason::StillTolerates.note(&[&remaining, &in_mode(Mode::Prevent)]))
 }
 
-fn for_mode(mut note: Note, mode: Mode) -> Note {
-    use std::fmt::Write as _;
-    // Writing to a string does not fail.
-    let _ = write!(note.text, " (preemption mode {mode})");
-    note
+/// The words behind what is done for a mode.
+fn in_mode(mode: Mode) -> String {
+    format!(" (preemption mode {mode})")
 }
 
 fn distinct(items: impl Iterator<Item = String>) -> BTreeSet<String> {

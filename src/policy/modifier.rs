@@ -29,7 +29,7 @@ pub struct Unit {
     pub env_from: Vec<Fragment>,
     /// The variables are worth nothing without the volumes (a key file and the variable that points at it), so a
     /// container gets both or neither.
-    pub linked: bool,
+    pub needs_volumes: bool,
 }
 
 /// One volume and where it is mounted.
@@ -67,11 +67,24 @@ pub struct EnvUnit {
     pub name: String,
     /// The whole entry: `name` with `value` or `valueFrom`.
     pub entry: Fragment,
-    /// Variables of one number are credentials that belong together; `None` stands alone.
-    pub group: Option<u8>,
+    /// The credentials that it is a part of, which stand or fall together; `None` stands alone.
+    pub credentials: Option<Credentials>,
+    /// It says where the credentials are used, an endpoint say, and comes with them or not at all.
+    pub follows: bool,
     /// Variables that belong to the same credentials and that the unit does not set: one that the pod brings speaks of
     /// other credentials, and beside ours it would break them.
-    pub companions: Vec<String>,
+    pub replaces: Vec<String>,
+}
+
+/// Credentials that are made up of several variables.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Credentials {
+    /// Username and access key of the v3io platform.
+    V3io,
+    /// Key id, secret key and token of an S3 store.
+    S3,
+    /// Account, key and connection string of Azure storage.
+    Azure,
 }
 
 impl EnvUnit {
@@ -79,25 +92,21 @@ impl EnvUnit {
     #[must_use]
     pub fn literal(name: impl Into<String>, value: impl Into<String>) -> Self {
         let (name, value) = (name.into(), value.into());
-        Self {
-            entry: Fragment::fixed(&json!({"name": name, "value": value})),
-            name,
-            group: None,
-            companions: Vec::new(),
-        }
+        let entry = Fragment::fixed(&json!({"name": name, "value": value}));
+        Self::of(name, entry)
     }
 
     /// `{name, valueFrom: {secretKeyRef: {name: secret, key}}}`.
     #[must_use]
     pub fn from_secret(name: impl Into<String>, secret: Template, key: &str, optional: bool) -> Self {
         let name = name.into();
-        let mut reference = json!({"name": "", "key": key});
+        let mut reference = json!({"key": key, "name": ""});
         if let (true, Some(reference)) = (optional, reference.as_object_mut()) {
             reference.insert("optional".into(), Value::Bool(true));
         }
         let entry = json!({"name": name, "valueFrom": {"secretKeyRef": reference}});
         let entry = Fragment::with_holes(&entry, &[Hole::whole("/valueFrom/secretKeyRef/name", secret)]);
-        Self { name, entry, group: None, companions: Vec::new() }
+        Self::of(name, entry)
     }
 
     /// `{name, value}`, where the value is a hole's.
@@ -106,13 +115,19 @@ impl EnvUnit {
         let name = name.into();
         let hole = Hole::between("/value", before, value, after);
         let entry = Fragment::with_holes(&json!({"name": name, "value": ""}), &[hole]);
-        Self { name, entry, group: None, companions: Vec::new() }
+        Self::of(name, entry)
     }
 
-    /// The same, as one of the credentials `group`.
+    /// A variable that stands alone.
     #[must_use]
-    pub fn grouped(mut self, group: u8) -> Self {
-        self.group = Some(group);
+    pub const fn of(name: String, entry: Fragment) -> Self {
+        Self { name, entry, credentials: None, follows: false, replaces: Vec::new() }
+    }
+
+    /// The same, as a part of `credentials`.
+    #[must_use]
+    pub fn part_of(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
         self
     }
 }

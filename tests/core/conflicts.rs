@@ -217,15 +217,15 @@ fn between_policies_the_first_wins_and_the_other_warns() {
         assert!(mount(pod, "/cat").is_null() && pod["spec"]["affinity"].is_null());
         let warnings = answer.warnings();
         for told in [
-            "aaa env: A left alone in main",
-            "aaa storage[0].pvc: left out",
-            "aaa autoMount: left out",
-            "aaa persistence: left out",
-            "aaa preemption: left out",
+            "aaa env: skipped A in container main",
+            "aaa storage[0].pvc: skipped",
+            "aaa autoMount: skipped",
+            "aaa persistence: skipped",
+            "aaa preemption: skipped",
         ] {
             assert!(warnings.contains(told), "{told}: {warnings}");
         }
-        assert!(!warnings.contains("S left alone"), "{warnings}");
+        assert!(!warnings.contains("skipped S "), "{warnings}");
     }
 }
 
@@ -337,4 +337,57 @@ fn a_relative_mount_path_is_the_absolute_one_that_the_kubelet_makes_of_it() {
     assert_eq!(mount(&keep.unwrap(), "etc/ca")["name"], "own");
     assert_eq!(mount(&over.unwrap(), "/etc/ca")["name"], "configmap");
     assert!(reject.unwrap_err().contains("/etc/ca"));
+}
+
+#[test]
+fn pull_secrets_go_only_to_pods_that_have_none() {
+    let text = policy("p", "  defaults: {imagePullSecrets: [{name: regcred}]}");
+    for own in [json!(null), json!([])] {
+        let mut given = pod(json!({}));
+        given["spec"]["imagePullSecrets"] = own;
+        assert_eq!(injected(&given, &text)["spec"]["imagePullSecrets"], json!([{"name": "regcred"}]));
+    }
+    let mut given = pod(json!({}));
+    given["spec"]["imagePullSecrets"] = json!([{"name": "own"}]);
+    assert_eq!(injected(&given, &text)["spec"]["imagePullSecrets"], json!([{"name": "own"}]));
+}
+
+#[test]
+fn a_service_account_replaces_only_the_default_one() {
+    let text = policy("p", "  defaults: {serviceAccountName: trainer}");
+    for (own, alias, comes_out) in [
+        (json!("own"), json!(null), "own"),
+        (json!("trainer"), json!("trainer"), "trainer"),
+        (json!(null), json!(null), "trainer"),
+        (json!("default"), json!("default"), "trainer"),
+    ] {
+        let mut given = pod(json!({}));
+        given["spec"]["serviceAccountName"] = own;
+        given["spec"]["serviceAccount"] = alias.clone();
+        let spec = injected(&given, &text)["spec"].clone();
+        assert_eq!(spec["serviceAccountName"], comes_out);
+        assert!(alias.is_null() || spec["serviceAccount"] == comes_out);
+    }
+}
+
+#[test]
+fn a_security_context_is_filled_in_field_by_field() {
+    let text = policy(
+        "p",
+        "  defaults: {securityContext: {fsGroup: 100, runAsUser: 0, seccompProfile: {type: RuntimeDefault}}}",
+    );
+    let wanted = json!({"fsGroup": 100, "runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}});
+    let filled = |own: Value, os: Value| {
+        let mut given = pod(json!({}));
+        given["spec"]["securityContext"] = own;
+        given["spec"]["os"] = os;
+        let answer = answer(&given, &policies(&text));
+        (answer.pod["spec"]["securityContext"].clone(), answer.warnings().lines().count())
+    };
+    let own = json!({"fsGroup": 5, "runAsUser": 7, "seccompProfile": {"type": "Localhost", "localhostProfile": "p"}});
+    assert_eq!(filled(own.clone(), json!(null)), (own, 0));
+    let rest = json!({"runAsNonRoot": true, "fsGroup": 100, "seccompProfile": {"type": "RuntimeDefault"}});
+    assert_eq!(filled(json!({"runAsNonRoot": true}), json!(null)), (rest, 1));
+    assert_eq!(filled(json!(null), json!(null)), (wanted, 0));
+    assert_eq!(filled(json!({}), json!({"name": "windows"})), (json!({}), 3));
 }

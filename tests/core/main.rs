@@ -18,6 +18,7 @@ mod fuzz;
 mod golden;
 mod growth;
 mod harness;
+mod holders;
 mod hostile;
 mod index;
 mod json;

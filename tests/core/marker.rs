@@ -51,7 +51,9 @@ fn a_forged_marker_is_rewritten() {
     ] {
         let answer = answer(&marked(pod(json!({})), forged), &policies(&text));
         assert_eq!(env(&answer.pod, "A"), "b", "{forged}");
-        assert_eq!(answer.marker(), json!({"policies": [{"name": "p", "applied": ["env"]}]}), "{forged}");
+        let mut marker = answer.marker();
+        marker.as_object_mut().unwrap().remove("put");
+        assert_eq!(marker, json!({"policies": [{"name": "p", "applied": ["env"]}]}), "{forged}");
     }
 }
 
@@ -76,17 +78,48 @@ fn a_forged_label_neither_selects_nor_names_a_secret() {
 fn our_own_labels_and_service_account_stay_out_of_selection_and_placeholders() {
     let one = policy(
         "one",
-        "  onConflict: Override\n  labels: {tier: gold}\n  defaults: {serviceAccountName: runner}\n  storage: [{pvc: {claimName: \"c-{label:tier}-{serviceAccount}\"}}]",
+        "  labels: {tier: gold}\n  defaults: {serviceAccountName: runner}\n  storage: [{pvc: {claimName: \"c-{serviceAccount}\"}}, {pvc: {claimName: \"c-{label:tier}\", mountPath: /t}}]",
     );
     let two = policy("two", "  env: [{name: GOLD, value: \"1\"}]")
         .replace("{podSelector: {}}", "{podSelector: {matchLabels: {tier: gold}}}");
-    let mut given = pod(json!({}));
-    given["metadata"]["labels"] = json!({"tier": "iron"});
-    let answer = answer(&given, &policies(&format!("{one}{two}")));
-    assert_eq!(answer.pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"], "c-iron-default");
+    let answer = answer(&pod(json!({})), &policies(&format!("{one}{two}")));
+    assert_eq!(answer.pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"], "c-default");
+    assert_eq!(answer.pod["spec"]["volumes"].as_array().unwrap().len(), 1, "the pod has no tier of its own");
     assert_eq!(env(&answer.pod, "GOLD"), Value::Null);
-    assert_eq!(answer.marker()["labels"], json!({"tier": "iron"}));
+    assert_eq!(answer.marker()["labels"], json!({"tier": null}));
     assert_eq!(answer.marker()["serviceAccount"], "default");
+}
+
+#[test]
+fn a_value_that_a_label_had_before_us_is_not_believed() {
+    let text = policy("p", "  labels: {tier: gold}")
+        + &policy("gold", "  env: [{name: A, value: b}]")
+            .replace("{podSelector: {}}", "{podSelector: {matchLabels: {tier: gold}}}");
+    let mut mine = pod(json!({}));
+    mine["metadata"]["labels"] = json!({"tier": "gold"});
+    let forged = marked(mine, r#"{"policies":[{"name":"p"}],"labels":{"tier":"iron"}}"#);
+    assert_eq!(env(&answer(&forged, &policies(&text)).pod, "A"), "b");
+}
+
+#[test]
+fn fields_of_another_release_are_ignored() {
+    let text = policy("p", "  v3io: {username: u, accessKeySecret: {name: s}}\n  autoMount: {type: v3io_credentials}");
+    let snapshot = policies(&text);
+    let mut first = answer(&pod(json!({})), &snapshot).pod;
+    let mut marker: Value = serde_json::from_str(first["metadata"]["annotations"][MARKER].as_str().unwrap()).unwrap();
+    marker["future"] = json!({"a": 1});
+    marker["policies"][0]["future"] = json!([true]);
+    first["metadata"]["annotations"][MARKER] = marker.to_string().into();
+    assert_eq!(once(&review(&first), &snapshot).patch, json!([]));
+    // A container that came since gets what the others have: the rest of the marker is believed.
+    first["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "late"}));
+    let late = answer(&first, &snapshot).pod;
+    assert_eq!(container(&late, "late")["env"], container(&late, "main")["env"]);
+    // Nor need a marker have what this release adds.
+    marker.as_object_mut().unwrap().remove("put");
+    first["metadata"]["annotations"][MARKER] = marker.to_string().into();
+    let late = answer(&first, &snapshot).pod;
+    assert_eq!(container(&late, "late")["env"], container(&late, "main")["env"]);
 }
 
 #[test]

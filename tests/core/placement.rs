@@ -3,7 +3,7 @@ use json_patch::PatchOperation;
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Value, json};
 use stowage::{
-    defaults::{edits::Edits, pod_fields, resources::Resources},
+    defaults::resources::Resources,
     json,
     patch::Patch,
     placement::{
@@ -68,17 +68,13 @@ fn warnings(notes: &[Note]) -> Vec<&str> {
 }
 
 #[test]
-fn node_selector_reports_what_differs_and_adds_the_rest() {
+fn node_selector_pairs_are_set_one_by_one() {
     let spec = json!({"nodeSelector": {"disk": "ssd", "zone": "a"}});
-    let pairs = [("disk", "ssd"), ("zone", "b"), ("gpu", "yes")].map(|(key, value)| (key.into(), value.into()));
-    let mut placement = read(&spec);
-    let merge = placement.merge_node_selector(&pairs);
-    assert_eq!(merge.added, ["gpu"]);
-    assert_eq!(merge.conflicts.iter().map(|one| one.key.as_str()).collect::<Vec<_>>(), ["zone"]);
-
+    assert_eq!(read(&spec).node_selector("zone"), Some("a"));
     let (ops, _) = edited(&spec, |placement| {
-        placement.merge_node_selector(&pairs);
-        placement.override_node_selector("zone", "b");
+        for (key, value) in [("disk", "ssd"), ("zone", "b"), ("gpu", "yes")] {
+            placement.set_node_selector(key, value);
+        }
     });
     assert_eq!(
         ops,
@@ -93,7 +89,8 @@ fn node_selector_reports_what_differs_and_adds_the_rest() {
 fn a_null_or_absent_field_is_added_once_and_whole() {
     for spec in [json!({"nodeSelector": null}), json!({})] {
         let (ops, _) = edited(&spec, |placement| {
-            placement.merge_node_selector(&[("a".into(), "x".into()), ("b".into(), "y".into())]);
+            placement.set_node_selector("a", "x");
+            placement.set_node_selector("b", "y");
         });
         assert_eq!(ops, json!([{"op": "add", "path": "/spec/nodeSelector", "value": {"a": "x", "b": "y"}}]));
     }
@@ -313,16 +310,17 @@ fn placement_is_left_off_where_the_scheduler_has_no_choice() {
     }
 }
 
-fn with_resources(own: Value, wanted: &Resources, pod_level: Option<&Value>) -> (Value, Edits) {
-    let container = json!({"name": "base", "resources": own, "future": 1});
-    let edits = wanted.edits(container.get("resources"), pod_level, "base", "/spec/containers/0");
-    let mut document = json!({"spec": {"containers": [container]}});
-    json_patch::patch(&mut document, &edits.ops).unwrap();
-    let container = document["spec"]["containers"][0].clone();
-    let again = wanted.edits(container.get("resources"), pod_level, "base", "/spec/containers/0");
-    assert_eq!(again.ops, [], "a second pass changes more");
-    assert_eq!(container["future"], 1);
-    (container["resources"].clone(), edits)
+/// The resources of a container that has them from a policy's defaults, and what is told of it.
+fn with_resources(own: Value, wanted: &Resources, pod_level: Option<&Value>) -> (Value, Vec<Note>) {
+    let missing = wanted.missing(Some(&own), pod_level, "base");
+    let mut filled = own.clone();
+    for (list, resource, amount) in &missing.amounts {
+        filled[list][resource] = json!(amount);
+    }
+    let again = wanted.missing(Some(&filled), pod_level, "base");
+    assert_eq!(again.amounts, [], "a second pass changes more");
+    assert!(missing.amounts.iter().all(|(list, resource, _)| again.equal.contains(&(list, resource))));
+    (filled, missing.notes)
 }
 
 fn usual() -> Resources {
@@ -334,19 +332,19 @@ fn resources_fill_in_what_a_container_does_not_say() {
     let whole = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}});
     assert_eq!(with_resources(Value::Null, &usual(), None).0, whole);
     assert_eq!(with_resources(json!({}), &usual(), None).0, whole);
-    let (half, edits) = with_resources(json!({"requests": {"cpu": "1500m"}, "limits": null}), &usual(), None);
+    let (half, notes) = with_resources(json!({"requests": {"cpu": "1500m"}, "limits": null}), &usual(), None);
     assert_eq!(half, json!({"requests": {"cpu": "1500m", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}}));
-    assert_eq!(edits.notes, []);
+    assert_eq!(notes, []);
 }
 
 #[test]
 fn a_default_never_puts_a_request_over_its_limit() {
-    let (low, edits) = with_resources(json!({"limits": {"cpu": "500m"}}), &usual(), None);
+    let (low, notes) = with_resources(json!({"limits": {"cpu": "500m"}}), &usual(), None);
     assert_eq!(low, json!({"limits": {"cpu": "500m", "memory": "2Gi"}, "requests": {"memory": "1Gi"}}));
-    assert!(edits.notes[0].text.contains("cpu request 1 is left out"), "{:?}", edits.notes);
-    let (high, edits) = with_resources(json!({"requests": {"memory": "3Gi"}}), &usual(), None);
+    assert!(notes[0].text.contains("cpu request 1"), "{notes:?}");
+    let (high, notes) = with_resources(json!({"requests": {"memory": "3Gi"}}), &usual(), None);
     assert_eq!(high, json!({"requests": {"memory": "3Gi", "cpu": "1"}, "limits": {"cpu": "2"}}));
-    assert!(edits.notes[0].text.contains("memory limit 2Gi is left out"), "{:?}", edits.notes);
+    assert!(notes[0].text.contains("memory limit 2Gi"), "{notes:?}");
 }
 
 #[test]
@@ -356,8 +354,9 @@ fn gpus_of_any_name_survive_and_stay_in_limits_only() {
         assert_eq!(kept["limits"], json!({gpu: "1", "cpu": "2", "memory": "2Gi"}));
         assert_eq!(kept["requests"], json!({"cpu": "1", "memory": "1Gi"}));
         let ours = Resources::compile([], [(gpu, "4")]).unwrap();
-        assert_eq!(with_resources(json!({"limits": {gpu: "1"}}), &ours, None).1.ops, []);
-        assert_eq!(with_resources(json!({"requests": {gpu: "1"}}), &ours, None).1.ops, []);
+        for own in [json!({"limits": {gpu: "1"}}), json!({"requests": {gpu: "1"}})] {
+            assert_eq!(with_resources(own.clone(), &ours, None).0, own);
+        }
         assert_eq!(with_resources(json!({}), &ours, None).0, json!({"limits": {gpu: "4"}}));
     }
 }
@@ -386,48 +385,4 @@ fn wrong_default_resources_are_refused_by_name() {
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, expected, "{problems:?}");
     }
-}
-
-#[test]
-fn pull_secrets_go_only_to_pods_that_have_none() {
-    let names = ["regcred".to_owned()];
-    assert_eq!(pod_fields::image_pull_secrets(Some(&json!([{"name": "own"}])), &names, "").ops, []);
-    for own in [None, Some(json!([])), Some(Value::Null)] {
-        let ops = serde_json::to_value(pod_fields::image_pull_secrets(own.as_ref(), &names, "").ops).unwrap();
-        assert_eq!(ops, json!([{"op": "add", "path": "/spec/imagePullSecrets", "value": [{"name": "regcred"}]}]));
-    }
-}
-
-#[test]
-fn service_account_replaces_only_the_default_one() {
-    let ops = |own, alias| pod_fields::service_account_name(own, alias, "trainer", "").ops;
-    assert_eq!(ops(Some("own"), None), []);
-    assert_eq!(ops(None, Some("own")), []);
-    assert_eq!(ops(Some("trainer"), Some("trainer")), []);
-    assert_eq!(ops(None, None).len(), 1);
-    let mut spec = json!({"spec": {"serviceAccountName": "default", "serviceAccount": "default"}});
-    json_patch::patch(&mut spec, &ops(Some("default"), Some("default"))).unwrap();
-    assert_eq!(spec, json!({"spec": {"serviceAccountName": "trainer", "serviceAccount": "trainer"}}));
-}
-
-#[test]
-fn security_context_is_filled_in_field_by_field() {
-    let wanted =
-        json!({"fsGroup": 100, "runAsUser": 0, "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
-    let wanted = wanted.as_object().unwrap();
-    let patched = |own: Value, os| {
-        let edits = pod_fields::security_context(own.get("securityContext"), wanted, os, "");
-        let mut document = json!({"spec": own});
-        json_patch::patch(&mut document, &edits.ops).unwrap();
-        (document["spec"]["securityContext"].clone(), warnings(&edits.notes).len())
-    };
-    let seccomp = json!({"type": "Localhost", "localhostProfile": "p.json"});
-    let own = json!({"securityContext": {"fsGroup": 5, "runAsUser": 0, "seccompProfile": seccomp}});
-    assert_eq!(patched(own.clone(), None), (own["securityContext"].clone(), 1));
-    let own = json!({"securityContext": {"runAsNonRoot": true}});
-    let (filled, left_out) = patched(own, None);
-    assert_eq!(filled, json!({"runAsNonRoot": true, "fsGroup": 100, "seccompProfile": {"type": "RuntimeDefault"}}));
-    assert_eq!(left_out, 1);
-    assert_eq!(patched(json!({}), None).0, Value::Object(wanted.clone()));
-    assert_eq!(patched(json!({}), Some("windows")), (json!({"runAsNonRoot": true}), 3));
 }

@@ -52,7 +52,7 @@ fn d03_of_two_secrets_under_one_key_the_first_has_the_variable_and_the_other_war
         let keys: Value =
             serde_json::from_str(env(&answered.pod, "POLYSTORES_RUN_STORES_ACCESS_KEYS").as_str().unwrap()).unwrap();
         assert_eq!(keys, json!({"s3://one": {"store": "s3", "secret_key": "key.json"}}));
-        assert!(answered.warnings().contains("key.json left alone in main"), "{}", answered.warnings());
+        assert!(answered.warnings().contains("skipped key.json in container main"), "{}", answered.warnings());
         assert_eq!(data_paths(&answered.pod).as_object().unwrap().len(), 2);
     }
 }
@@ -113,7 +113,7 @@ fn d07_volume_names_are_clean_free_and_settle_and_a_taken_path_leaves_out_that_e
     let answered = answer(&given, &policies(&text));
     assert_eq!(mount(&answered.pod, "/my")["name"], "my-data-2");
     assert_eq!(data_paths(&answered.pod), json!({"My_Data": "/my"}));
-    assert!(answered.warnings().contains("persistence.data.other: left out"), "{}", answered.warnings());
+    assert!(answered.warnings().contains("persistence.data.other: skipped"), "{}", answered.warnings());
     let twice = catalogue("    data: {a: {mountPath: /x, hostPath: /h}, b: {mountPath: /x/, hostPath: /i}}");
     assert!(errors(&twice).contains("taken by another entry"));
 }

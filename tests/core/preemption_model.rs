@@ -148,9 +148,12 @@ impl Case {
             let kept = list(now, "/matchExpressions");
             for expression in list(original, "/matchExpressions") {
                 let label = expression["key"].as_str().and_then(|key| model.labels.get(key));
-                let is_wish = mode == Mode::Prevent
-                    && expression["operator"] == "In"
-                    && label.is_some_and(|label| expression["values"] == json!([label]));
+                let asks = |label: &String| {
+                    let values = expression["values"].as_array().map(Vec::as_slice).unwrap_or_default();
+                    let all = !values.is_empty() && values.iter().all(|value| value == label);
+                    expression["operator"] == "Exists" || expression["operator"] == "In" && all
+                };
+                let is_wish = mode == Mode::Prevent && label.is_some_and(asks);
                 assert!(is_wish != kept.contains(expression), "{}", context());
             }
         }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use stowage::{
     admission::admit,
-    inject::{Place, decide, report::Outcome},
+    inject::{PodContext, decide, report::StepOutcome},
     pod::PodView,
     policy::{
         document,
@@ -17,27 +17,60 @@ use stowage::{
 
 use crate::harness::{answer, defaulted, load, once, review};
 
+/// How many cases a property runs: `PROPTEST_CASES`, or few enough for every run of the tests.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+}
+
 fn word() -> impl Strategy<Value = String> {
     "[abc]"
 }
 
+/// Names that pods and policies both use: plain ones, and those that make up credentials.
+const VARIABLES: [&str; 14] = [
+    "A",
+    "B",
+    "V3IO_API",
+    "V3IO_USERNAME",
+    "V3IO_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AZURE_STORAGE_KEY",
+    "k.json",
+    "KEY_JSON",
+    "K_JSON",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+];
+
 fn env() -> impl Strategy<Value = Value> {
-    let names = prop_oneof![
-        Just("A".to_owned()),
-        Just("B".to_owned()),
-        Just("V3IO_API".to_owned()),
-        Just("V3IO_ACCESS_KEY".to_owned()),
-        Just("AWS_ACCESS_KEY_ID".to_owned()),
-        Just("AWS_SESSION_TOKEN".to_owned()),
-        Just("k.json".to_owned()),
-        Just("KEY_JSON".to_owned()),
-        Just("K_JSON".to_owned()),
-        Just("GOOGLE_APPLICATION_CREDENTIALS".to_owned()),
-    ];
-    (names, word(), 0..3_u8).prop_map(|(name, value, kind)| match kind {
+    (proptest::sample::select(VARIABLES.as_slice()), word(), 0..4_u8).prop_map(|(name, value, kind)| match kind {
         0 => json!({"name": name, "value": value}),
         1 => json!({"name": name, "valueFrom": {"secretKeyRef": {"name": value, "key": name}}}),
+        2 => json!({"name": name, "value": ""}),
         _ => json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}),
+    })
+}
+
+/// Required and preferred node affinity, over the labels that preemption and node selectors speak of.
+fn affinity() -> impl Strategy<Value = Value> {
+    let expression =
+        ("[abl]", 0..4_u8, proptest::collection::btree_set("[abc]", 1..3)).prop_map(|(key, operator, values)| {
+            match operator {
+                0 => json!({"key": key, "operator": "Exists"}),
+                1 => json!({"key": key, "operator": "NotIn", "values": values}),
+                _ => json!({"key": key, "operator": "In", "values": values}),
+            }
+        });
+    let term = proptest::collection::vec(expression, 1..3).prop_map(|all| json!({"matchExpressions": all}));
+    let preferred = term.clone().prop_map(|term| json!([{"weight": 1, "preference": term}]));
+    (proptest::collection::vec(term, 1..4), proptest::option::of(preferred)).prop_map(|(terms, preferred)| {
+        let mut node = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+        if let Some(preferred) = preferred {
+            node["preferredDuringSchedulingIgnoredDuringExecution"] = preferred;
+        }
+        json!({"nodeAffinity": node})
     })
 }
 
@@ -94,8 +127,10 @@ fn container(name: &'static str) -> impl Strategy<Value = Value> {
 
 fn pod() -> impl Strategy<Value = Value> {
     let labels = || proptest::collection::btree_map("[abl]", word(), 0..3);
-    (volumes(), container("main"), proptest::option::of(container("init")), labels(), labels(), labels(), 0..4_u8)
-        .prop_map(|(volumes, main, init, labels, annotations, selector, more)| {
+    let affinity = proptest::option::weighted(0.4, affinity());
+    let containers = (container("main"), proptest::option::of(container("init")));
+    (volumes(), containers, labels(), labels(), labels(), 0..4_u8, affinity).prop_map(
+        |(volumes, (main, init), labels, annotations, selector, more, affinity)| {
             let mut pod = json!({
                 "apiVersion": "v1", "kind": "Pod", "futureField": [true],
                 "metadata": {"name": "p", "labels": labels, "annotations": annotations, "futureField": "x"},
@@ -113,8 +148,12 @@ fn pod() -> impl Strategy<Value = Value> {
                 pod["spec"]["priorityClassName"] = "own".into();
                 pod["spec"]["priority"] = 5.into();
             }
+            if let Some(affinity) = affinity {
+                pod["spec"]["affinity"] = affinity;
+            }
             pod
-        })
+        },
+    )
 }
 
 fn block() -> impl Strategy<Value = (&'static str, Value)> {
@@ -124,7 +163,16 @@ fn block() -> impl Strategy<Value = (&'static str, Value)> {
     let modifier = prop_oneof![
         volume.boxed(),
         ("[abc]", "/[abde]").prop_map(|(claim, path)| json!({"pvc": {"claimName": claim, "mountPath": path}})).boxed(),
-        word().prop_map(|secret| json!({"s3": {"secretName": secret}})).boxed(),
+        (word(), any::<bool>(), any::<bool>())
+            .prop_map(|(secret, token, plain)| {
+                let endpoint = if plain { json!({}) } else { json!("http://minio:9000") };
+                let mut s3 = json!({"secretName": secret, "sessionToken": token});
+                if endpoint.is_string() {
+                    s3["endpointUrl"] = endpoint;
+                }
+                json!({"s3": s3})
+            })
+            .boxed(),
         word().prop_map(|secret| json!({"gcs": {"secretName": secret}})).boxed(),
         word().prop_map(|secret| json!({"azure": {"secretName": secret}})).boxed(),
         Just(json!({"v3io": {}})).boxed(),
@@ -134,13 +182,16 @@ fn block() -> impl Strategy<Value = (&'static str, Value)> {
     prop_oneof![
         proptest::collection::vec(modifier, 1..4).prop_map(|list| ("storage", json!(list))),
         proptest::sample::select(vec!["auto", "v3io_credentials", "v3io_fuse", "none"]).prop_map(|kind| ("autoMount", json!({"type": kind}))),
+        word().prop_map(|secret| ("autoMount", json!({"type": "s3", "params": format!("secret_name={secret}")}))),
         ("/[abde]", word()).prop_map(|(path, claim)| ("persistence", json!({
             "data": {"one": {"mountPath": path, "existingClaim": claim}, "two": {"store": "gcs", "bucket": "gs://b", "secret": claim, "secretKey": "k.json"},
                 "three": {"store": "s3", "bucket": "s3://b", "secret": "other", "secretKey": "k.json"}},
             "outputs": {"o": {"mountPath": "/o"}}
         }))),
-        proptest::collection::btree_map("[AB]", word(), 1..3).prop_map(|env| {
-            ("env", env.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect())
+        proptest::collection::vec(env(), 1..4).prop_map(|env| {
+            let mut seen = std::collections::BTreeSet::new();
+            let env = env.into_iter().filter(|env| seen.insert(env["name"].to_string()));
+            ("env", env.collect())
         }),
         word().prop_map(|name| ("envFrom", json!([{"secretRef": {"name": name}}]))),
         ("[abl]", word()).prop_map(|(key, value)| ("labels", json!({key: value}))),
@@ -149,6 +200,7 @@ fn block() -> impl Strategy<Value = (&'static str, Value)> {
         proptest::sample::select(vec!["allow", "constrain", "prevent", "none"])
             .prop_map(|mode| ("preemption", json!({"mode": mode, "nodeSelector": {"a": "b"}, "tolerations": [{"key": "spot", "operator": "Exists"}]}))),
         Just(("tolerations", json!([{"key": "spot", "operator": "Exists"}]))),
+        affinity().prop_map(|affinity| ("affinity", affinity)),
         Just(("priorityClassName", json!("high"))),
         Just(("imagePullPolicy", json!("Always"))),
         Just(("defaults", json!({"resources": {"requests": {"cpu": "1"}}, "imagePullSecrets": [{"name": "r"}], "serviceAccountName": "runner", "securityContext": {"fsGroup": 1}}))),
@@ -167,6 +219,13 @@ fn policy() -> impl Strategy<Value = Value> {
             });
             for (name, block) in blocks {
                 spec[name] = block;
+            }
+            // A policy that replaces a label which another selects by is refused.
+            let labels = spec.get_mut("labels").and_then(Value::as_object_mut);
+            if let Some(labels) = labels.filter(|_| conflict == "Override")
+                && let Some(value) = labels.remove("a")
+            {
+                labels.insert("b".into(), value);
             }
             let kind = if cluster { "ClusterInjectionPolicy" } else { "InjectionPolicy" };
             let metadata = if cluster { json!({}) } else { json!({"namespace": crate::harness::NAMESPACE}) };
@@ -223,8 +282,20 @@ fn maps(value: &Value) -> &Map<String, Value> {
     value.as_object().unwrap()
 }
 
+/// The pod without anything that a policy could be at odds with.
+fn bare(pod: &Value) -> Value {
+    let mut pod = untouched(pod);
+    pod["metadata"]["labels"] = json!({});
+    for list in ["containers", "initContainers"] {
+        for container in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            container["imagePullPolicy"] = "IfNotPresent".into();
+        }
+    }
+    pod
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// `answer` holds that two implementations agree on the patch and that a second pass has nothing to do.
     #[test]
@@ -243,10 +314,10 @@ proptest! {
         prop_assert_eq!(names.len(), after.len(), "no name twice");
         let text = pod.to_string();
         let view: PodView<'_> = stowage::json::read(&text).unwrap();
-        let place = Place { namespace: crate::harness::NAMESPACE, template: false, daemon_set: false };
+        let place = PodContext { namespace: crate::harness::NAMESPACE, template: false, daemon_set: false };
         if let Ok(decision) = decide(&view, &place, &snapshot) {
             for step in decision.report.steps() {
-                let told = step.outcome != Outcome::Skipped || !step.remarks.is_empty();
+                let told = step.outcome != StepOutcome::Skipped || !step.notes.is_empty();
                 prop_assert!(told, "{step} is left out and does not say why");
             }
         }
@@ -280,6 +351,29 @@ proptest! {
         compiled.rotate_left(turn);
         compiled.swap(0, 1);
         prop_assert_eq!(once(&review(&pod), &index(&compiled)).response, first.response);
+    }
+
+    /// What an earlier pass made is ours, so no edit makes a policy refuse it.
+    #[test]
+    fn a_policy_edited_between_two_passes_settles_and_refuses_nothing_of_ours(
+        pod in pod(), edits in proptest::collection::vec((policy(), policy()), 1..3),
+    ) {
+        let (before, after): (Vec<Value>, Vec<Value>) = edits.into_iter().map(|(mut before, mut after)| {
+            before["spec"]["match"] = json!({"podSelector": {}});
+            for field in ["kind", "metadata"] {
+                after[field] = before[field].clone();
+            }
+            after["spec"]["match"] = before["spec"]["match"].clone();
+            (before, after)
+        }).unzip();
+        let (before, after) = (loaded(&before).snapshot(), loaded(&after).snapshot());
+        // What the pod itself brought may well be refused, in either pass.
+        let first = once(&review(&bare(&pod)), &before);
+        prop_assert!(first.is_allowed(), "{}", first.message());
+        let edited = answer(&defaulted(&first.pod), &after);
+        prop_assert!(edited.is_allowed(), "{}", edited.message());
+        let given = defaulted(&once(&review(&pod), &before).pod);
+        prop_assert_eq!(untouched(&answer(&given, &after).pod), untouched(&defaulted(&pod)));
     }
 
     #[test]

@@ -61,9 +61,9 @@ fn near(misses: &[NearMiss<'_>]) -> String {
 fn step_rows(step: &Step<'_>) -> Vec<Vec<String>> {
     let head = [step.policy.id.to_string(), step.modifier.to_string(), step.outcome.word().to_owned()];
     let more = (step.more > 0).then(|| format!("and {} more", step.more));
-    let mut remarks = step.remarks.iter().map(|remark| remark.text.clone()).chain(more);
+    let mut notes = step.notes.iter().map(|note| note.text.clone()).chain(more);
     let mut first = head.to_vec();
-    first.push(remarks.next().unwrap_or_default());
-    let rest = remarks.map(|remark| vec![String::new(), String::new(), String::new(), remark]);
+    first.push(notes.next().unwrap_or_default());
+    let rest = notes.map(|note| vec![String::new(), String::new(), String::new(), note]);
     [first].into_iter().chain(rest).collect()
 }

@@ -3,7 +3,7 @@
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
 use serde_json::{Map, Value, json};
 
-use crate::inject::{Place, equal::pulls_always};
+use crate::inject::{PodContext, equal::pulls_always};
 
 /// Where an object's pod is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,8 +57,8 @@ impl Target {
     }
 
     /// Where the decision takes place. A template's operations are made as for a pod and moved afterwards.
-    pub(super) fn place<'r>(&self, namespace: &'r str) -> Place<'r> {
-        Place { namespace, template: !self.pointer.is_empty(), daemon_set: self.kind == "DaemonSet" }
+    pub(super) fn place<'r>(&self, namespace: &'r str) -> PodContext<'r> {
+        PodContext { namespace, template: !self.pointer.is_empty(), daemon_set: self.kind == "DaemonSet" }
     }
 
     /// The pod with what its controller adds and what the API server fills in before a webhook is called, so that the

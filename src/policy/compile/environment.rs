@@ -40,7 +40,7 @@ impl Checker<'_> {
                 }
             }
             let entry = Fragment::with_holes(&json!(var), &holes);
-            units.push(EnvUnit { name: var.name.clone(), entry, group: None, companions: Vec::new() });
+            units.push(EnvUnit::of(var.name.clone(), entry));
         }
         units
     }

@@ -9,7 +9,7 @@ use crate::{
     policy::{
         compile::checker::Checker,
         fragment::{Fragment, Hole},
-        modifier::{EnvUnit, Modifier, MountUnit, Unit, VolumeUnit},
+        modifier::{Credentials, EnvUnit, Modifier, MountUnit, Unit, VolumeUnit},
         spec::{
             AzureModifier, ConfigMapModifier, EnvModifier, GcsModifier, HostPathModifier, ModifierChoice, ModifierSpec,
             MountPropagation, PvcModifier, S3Modifier, SecretEnvModifier, SecretModifier, V3ioFuseModifier, V3ioSpec,
@@ -22,13 +22,6 @@ use crate::{
 
 /// Where the key file of a gcs secret is mounted, before the secret's name.
 pub(super) const GCS_MOUNT: &str = "/var/run/secrets/stowage/gcs";
-
-/// Credentials of the v3io platform: username and access key.
-const V3IO: u8 = 0;
-/// Credentials of an S3 store: key id, secret key, token.
-const S3: u8 = 1;
-/// Credentials of an Azure storage account.
-const AZURE: u8 = 2;
 
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
@@ -171,6 +164,7 @@ impl Checker<'_> {
                 volume("v3io-config", "configMap", Fragment::fixed(&config), MountUnit::at("/etc/config/v3io"))?,
             ],
             env: vec![node_ip, EnvUnit::literal("IGZ_DATA_CONFIG_FILE", "/igz/java/conf/v3io.conf")],
+            needs_volumes: true,
             ..Unit::default()
         })
     }
@@ -402,14 +396,16 @@ pub(super) fn s3_unit(prefix: &str, endpoint: Option<&str>, region: Option<&str>
         S3Keys::Secret { name, token } => {
             let last = if token { Some("AWS_SESSION_TOKEN") } else { None };
             for key in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].into_iter().chain(last) {
-                env.push(EnvUnit::from_secret(format!("{prefix}{key}"), name.clone(), key, false).grouped(S3));
+                env.push(
+                    EnvUnit::from_secret(format!("{prefix}{key}"), name.clone(), key, false).part_of(Credentials::S3),
+                );
             }
             without_token(&mut env, prefix);
         }
         S3Keys::Literal(id, secret) => {
-            env.push(EnvUnit::literal(format!("{prefix}AWS_ACCESS_KEY_ID"), id).grouped(S3));
+            env.push(EnvUnit::literal(format!("{prefix}AWS_ACCESS_KEY_ID"), id).part_of(Credentials::S3));
             without_token(&mut env, prefix);
-            env.push(EnvUnit::literal(format!("{prefix}AWS_SECRET_ACCESS_KEY"), secret).grouped(S3));
+            env.push(EnvUnit::literal(format!("{prefix}AWS_SECRET_ACCESS_KEY"), secret).part_of(Credentials::S3));
         }
         S3Keys::None => {}
     }
@@ -420,9 +416,9 @@ pub(super) fn s3_unit(prefix: &str, endpoint: Option<&str>, region: Option<&str>
 fn without_token(env: &mut [EnvUnit], prefix: &str) {
     let token = format!("{prefix}AWS_SESSION_TOKEN");
     if env.iter().all(|unit| unit.name != token)
-        && let Some(unit) = env.iter_mut().find(|unit| unit.group == Some(S3))
+        && let Some(unit) = env.iter_mut().find(|unit| unit.credentials == Some(Credentials::S3))
     {
-        unit.companions.push(token);
+        unit.replaces.push(token);
     }
 }
 
@@ -439,7 +435,7 @@ pub(super) fn s3_plain_keys(secret: &Template) -> Vec<EnvUnit> {
     .into_iter()
     .map(|(key, optional, credential)| {
         let unit = EnvUnit::from_secret(key, secret.clone(), key, optional);
-        if credential { unit.grouped(S3) } else { unit }
+        if credential { unit.part_of(Credentials::S3) } else { unit }
     })
     .collect()
 }
@@ -448,7 +444,7 @@ pub(super) fn s3_plain_keys(secret: &Template) -> Vec<EnvUnit> {
 pub(super) fn azure_env(secret: &Template) -> Vec<EnvUnit> {
     ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_CONNECTION_STRING"]
         .into_iter()
-        .map(|key| EnvUnit::from_secret(key, secret.clone(), key, true).grouped(AZURE))
+        .map(|key| EnvUnit::from_secret(key, secret.clone(), key, true).part_of(Credentials::Azure))
         .collect()
 }
 
@@ -461,7 +457,7 @@ pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Unit> {
     let env = EnvUnit::templated("GOOGLE_APPLICATION_CREDENTIALS", &before, secret.clone(), &after);
     let name = Template::parse("gcs", Kind::Volume).ok()?;
     let volume = VolumeUnit { name, kind: "secret".into(), source, mounts: vec![mount] };
-    Some(Unit { volumes: vec![volume], env: vec![env], env_from: Vec::new(), linked: true })
+    Some(Unit { volumes: vec![volume], env: vec![env], env_from: Vec::new(), needs_volumes: true })
 }
 
 /// `set_env_vars_from_secret`: one variable a key, or the whole secret.
@@ -479,8 +475,8 @@ pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Unit {
 pub(super) fn v3io_env(v3io: &V3ioSpec, username: Template, access_key: EnvUnit) -> Vec<EnvUnit> {
     vec![
         EnvUnit::literal("V3IO_API", &v3io.api),
-        EnvUnit::templated("V3IO_USERNAME", "", username, "").grouped(V3IO),
-        access_key.grouped(V3IO),
+        EnvUnit::templated("V3IO_USERNAME", "", username, "").part_of(Credentials::V3io),
+        access_key.part_of(Credentials::V3io),
         EnvUnit::literal("V3IO_FRAMESD", &v3io.framesd),
     ]
 }

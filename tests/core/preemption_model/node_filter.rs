@@ -172,11 +172,12 @@ impl Settings {
     }
 
     /// The pod without its wish for preemptible nodes: the tolerations, `nodeSelector` pairs and
-    /// exact `In` expressions that name them; a term that this empties goes.
+    /// expressions that ask for them; a term that this empties goes.
     pub(crate) fn without_wish(&self, pod: &Constraints) -> Constraints {
         let is_wish = |one: &Requirement| {
-            let value = self.labels.get(&one.key);
-            one.operator == "In" && one.values.len() == 1 && value == one.values.first()
+            let Some(label) = self.labels.get(&one.key) else { return false };
+            one.operator == "Exists"
+                || one.operator == "In" && !one.values.is_empty() && one.values.iter().all(|value| value == label)
         };
         let terms = pod.terms.as_ref().and_then(|terms| {
             let mut kept = Vec::new();

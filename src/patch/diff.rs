@@ -12,18 +12,12 @@ use crate::{
     patch::{Patch, token},
 };
 
-/// Writes what leads from one state of a field of `spec` to the other.
-pub(super) fn write(
-    field: &str,
-    before: &Option<Map<String, Value>>,
-    after: &Option<Map<String, Value>>,
-    patch: &mut Patch,
-) {
-    let at = format!("/spec/{field}");
+/// Writes what leads from one state of the object at the pointer `at` to the other; `None` is an object that is not there.
+pub fn write(at: &str, before: Option<&Map<String, Value>>, after: Option<&Map<String, Value>>, patch: &mut Patch) {
     match (before, after) {
-        (Some(before), Some(after)) => objects(&at, before, after, patch),
-        (None, Some(after)) if !after.is_empty() => patch.set(&at, &Json::of(&Value::Object(after.clone()))),
-        (Some(_), None) => patch.remove(&at),
+        (Some(before), Some(after)) => objects(at, before, after, patch),
+        (None, Some(after)) if !after.is_empty() => patch.set(at, &Json::of(&Value::Object(after.clone()))),
+        (Some(_), None) => patch.remove(at),
         (None, _) => {}
     }
 }
@@ -99,7 +93,7 @@ mod tests {
     /// The operations, after checking that they lead from the one to the other.
     fn ops(field: &str, before: Value, after: Value) -> Value {
         let mut patch = Patch::default();
-        write(field, &before.as_object().cloned(), &after.as_object().cloned(), &mut patch);
+        write(&format!("/spec/{field}"), before.as_object(), after.as_object(), &mut patch);
         let mut document = json!({"spec": {field: before}});
         json_patch::patch(&mut document, &patch.ops()).unwrap();
         assert_eq!(document["spec"][field], after);

@@ -1,0 +1,389 @@
+//! Who holds a thing: the pod, or the first step that set it or whose unit reserves it.
+//!
+//! One ledger for everything that can be set. It is asked before anything is put, replaced or removed. It knows what
+//! this pass has given out, and of what the pod carries it can tell what an earlier pass put there: the marker holds a
+//! digest of every thing that was put, with the policy that put it. A digest says nothing by itself; it counts where a
+//! policy of that name matches now and the thing in the pod is the one that it put.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+
+use crate::{
+    inject::{marker::Marker, report::StepId},
+    policy::{Policy, PolicyId, spec::OnConflict},
+};
+
+/// Something that has one holder. Containers are numbered as the draft numbers them.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Thing<'a> {
+    /// A variable of a container.
+    Variable(usize, &'a str),
+    /// A secret or config map as environment of a container: prefix, kind and name.
+    VariableSource(usize, Cow<'a, str>),
+    /// A mount path of a container.
+    MountPath(usize, Cow<'a, str>),
+    /// The image pull policy of a container.
+    PullPolicy(usize),
+    /// A resource of a container: `requests` or `limits`, and its name.
+    Resource(usize, &'static str, Cow<'a, str>),
+    /// A label of the pod.
+    Label(&'a str),
+    /// An annotation of the pod.
+    Annotation(&'a str),
+    /// A key of `nodeSelector`.
+    NodeSelector(&'a str),
+    /// A field of the pod's security context.
+    SecurityContext(Cow<'a, str>),
+    /// `imagePullSecrets` as a whole.
+    PullSecrets,
+    /// `serviceAccountName`.
+    ServiceAccount,
+    /// `priorityClassName`.
+    PriorityClass,
+    /// The one autoMount that acts.
+    AutoMount,
+    /// The one catalogue that acts.
+    Catalogue,
+}
+
+/// What a thing is as a marker's digest names it; containers by their names, since others may come between.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject<'s> {
+    /// Container and name.
+    Variable(&'s str, &'s str),
+    /// Container and path.
+    MountPath(&'s str, &'s str),
+    Volume(&'s str),
+    Label(&'s str),
+    Annotation(&'s str),
+    NodeSelector(&'s str),
+    SecurityContext(&'s str),
+    PullSecrets,
+    ServiceAccount,
+    PriorityClass,
+}
+
+/// Who asks: a step of a policy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'s> {
+    pub policy: &'s Policy,
+    pub modifier: &'s str,
+}
+
+/// What the pod carries where a step wants to put something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Carried {
+    Nothing,
+    /// What the step wants.
+    Same,
+    Other,
+}
+
+/// What stands where a step wants to put something, and whose it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Existing {
+    /// Nothing.
+    Nothing,
+    /// The very same, of the pod's own.
+    Same,
+    /// The very same, from an earlier pass of ours.
+    SameOfOurs,
+    /// The very same, by an earlier step.
+    Agreed,
+    /// Something else that the pod brought.
+    OfThePod,
+    /// Something else that an earlier pass of ours put there, where the pod had nothing.
+    OfEarlierPass,
+    /// Something else that an earlier pass put there in place of the pod's.
+    OfOverride,
+    /// Something else, or nothing, as this step wants it.
+    OfStep(StepId),
+}
+
+/// A thing that a step holds.
+#[derive(Clone, Debug)]
+struct Holding<'a> {
+    step: StepId,
+    /// What it is to be; `None` where it is to be absent.
+    content: Option<Cow<'a, str>>,
+}
+
+/// The ledger.
+#[derive(Debug)]
+pub(super) struct Claims<'a> {
+    holdings: HashMap<Thing<'a>, Holding<'a>, BuildHasherDefault<Fnv>>,
+    policies: &'a [&'a Policy],
+    earlier: &'a EarlierPass,
+    put: BTreeSet<u32>,
+}
+
+/// What the marker says of an earlier pass.
+#[derive(Debug, Default)]
+pub(super) struct EarlierPass {
+    /// Digests of what it put; `None` where the marker has none, as that of an older release.
+    digests: Option<HashSet<u32>>,
+    /// Modifiers that it applied, by the policy's name.
+    applied: HashSet<(String, String)>,
+}
+
+/// What stood where something was put. The pod's own cannot be known again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Before {
+    Nothing,
+    Something,
+}
+
+/// Who put what the pod carries there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Author {
+    /// Nobody of ours.
+    Nobody,
+    /// An earlier pass, where the pod had nothing.
+    Us,
+    /// An earlier pass, in place of the pod's own.
+    Override,
+}
+
+impl<'a> Claims<'a> {
+    pub(super) fn new(policies: &'a [&'a Policy], earlier: &'a EarlierPass) -> Self {
+        Self { holdings: HashMap::default(), policies, earlier, put: BTreeSet::new() }
+    }
+
+    /// The step that holds a thing.
+    pub(super) fn holder(&self, thing: &Thing<'_>) -> Option<StepId> {
+        self.holdings.get(thing).map(|holding| holding.step)
+    }
+
+    /// Takes a thing of which there is one for the pod; the step that holds it where it is taken.
+    pub(super) fn take(&mut self, thing: Thing<'a>, step: StepId) -> Result<(), StepId> {
+        match self.holder(&thing) {
+            Some(first) => Err(first),
+            None => {
+                self.hold(thing, step, None);
+                Ok(())
+            }
+        }
+    }
+
+    /// What stands where `asker` wants to put something. `carried` is what the pod has there and `content` how a digest
+    /// names that; `agrees` compares with what an earlier step holds.
+    pub(super) fn standing<'c>(
+        &self,
+        asker: Asker<'_>,
+        thing: &Thing<'_>,
+        subject: Subject<'_>,
+        carried: Carried,
+        content: impl FnOnce() -> Cow<'c, str>,
+        agrees: impl FnOnce(Option<&str>) -> bool,
+    ) -> Existing {
+        if let Some(holding) = self.holdings.get(thing) {
+            let agreed = agrees(holding.content.as_deref());
+            return if agreed { Existing::Agreed } else { Existing::OfStep(holding.step) };
+        }
+        if carried == Carried::Nothing {
+            return Existing::Nothing;
+        }
+        match (carried, self.author(asker, subject, content)) {
+            (Carried::Nothing, _) => Existing::Nothing,
+            (Carried::Same, Author::Us) => Existing::SameOfOurs,
+            (Carried::Same, _) => Existing::Same,
+            (Carried::Other, Author::Nobody) => Existing::OfThePod,
+            (Carried::Other, Author::Us) => Existing::OfEarlierPass,
+            (Carried::Other, Author::Override) => Existing::OfOverride,
+        }
+    }
+
+    /// Notes that a thing is as `step` wants it; of two the first holds it.
+    pub(super) fn hold(&mut self, thing: Thing<'a>, step: StepId, content: Option<Cow<'a, str>>) {
+        self.holdings.entry(thing).or_insert(Holding { step, content });
+    }
+
+    /// Notes for the marker that `policy` put this, where something is put beside what is `existing`.
+    pub(super) fn record(&mut self, policy: &Policy, subject: Subject<'_>, content: &str, existing: Existing) {
+        let before = match existing {
+            Existing::Nothing | Existing::OfEarlierPass => Before::Nothing,
+            Existing::OfThePod | Existing::OfOverride => Before::Something,
+            Existing::Same | Existing::SameOfOurs | Existing::Agreed | Existing::OfStep(_) => return,
+        };
+        self.put.insert(digest(&policy.id, subject, content, before));
+    }
+
+    /// Whether an earlier pass put this for a policy that matches still, where the pod had nothing.
+    pub(super) fn is_of_earlier_pass(&self, subject: Subject<'_>, content: &str) -> bool {
+        self.policies.iter().any(|policy| self.earlier.put_for(policy, subject, content))
+    }
+
+    /// Whether an earlier pass put this for `policy`.
+    pub(super) fn was_put_for(&self, policy: &Policy, subject: Subject<'_>, content: &str) -> bool {
+        self.earlier.put_for(policy, subject, content)
+    }
+
+    /// The digests of what this pass and the earlier ones put, for the marker. What no policy wants any more stays in the
+    /// pod, and is no less ours.
+    pub(super) fn put(&self) -> String {
+        let earlier = self.earlier.digests.iter().flatten();
+        write_digests(&self.put.iter().chain(earlier).copied().collect())
+    }
+
+    fn author<'c>(&self, asker: Asker<'_>, subject: Subject<'_>, content: impl FnOnce() -> Cow<'c, str>) -> Author {
+        let Some(digests) = &self.earlier.digests else {
+            // Without digests it cannot be told which of several are ours. A policy that rejects has refused the pod
+            // wherever the pod had anything else.
+            let applied = || self.earlier.has_applied(asker);
+            let rejects = asker.policy.on_conflict == OnConflict::Reject;
+            return if rejects && applied() { Author::Us } else { Author::Nobody };
+        };
+        if digests.is_empty() {
+            return Author::Nobody;
+        }
+        let content = content();
+        let has = |before| {
+            let mut policies = self.policies.iter();
+            policies.any(|policy| digests.contains(&digest(&policy.id, subject, &content, before)))
+        };
+        if has(Before::Nothing) {
+            Author::Us
+        } else if has(Before::Something) {
+            Author::Override
+        } else {
+            Author::Nobody
+        }
+    }
+}
+
+impl EarlierPass {
+    /// What a marker says: `put`, its digests, and what its policies applied.
+    pub(super) fn new<'m>(put: Option<&str>, applied: impl Iterator<Item = (&'m str, &'m str)>) -> Self {
+        let applied = applied.map(|(policy, modifier)| (policy.to_owned(), modifier.to_owned())).collect();
+        Self { digests: put.map(read_digests), applied }
+    }
+
+    /// What a marker says.
+    pub(super) fn of(marker: &Marker) -> Self {
+        let records = marker.policies.iter();
+        let applied = records.flat_map(|record| record.applied.iter().map(|modifier| (&*record.name, &**modifier)));
+        Self::new(marker.put.as_deref(), applied)
+    }
+
+    /// Whether it put all that `other` put.
+    pub(super) fn has_all_of(&self, other: &Self) -> bool {
+        let digests = |earlier: &'_ Self| earlier.digests.clone().unwrap_or_default();
+        digests(other).is_subset(&digests(self))
+    }
+
+    /// Whether it put this for the policy, where the pod had nothing.
+    pub(super) fn put_for(&self, policy: &Policy, subject: Subject<'_>, content: &str) -> bool {
+        let digests = self.digests.as_ref().filter(|digests| !digests.is_empty());
+        digests.is_some_and(|digests| digests.contains(&digest(&policy.id, subject, content, Before::Nothing)))
+    }
+
+    /// Whether the modifier was applied for the policy.
+    pub(super) fn has_applied(&self, asker: Asker<'_>) -> bool {
+        // Most pods carry no marker.
+        !self.applied.is_empty() && self.applied.contains(&(asker.policy.id.to_string(), asker.modifier.to_owned()))
+    }
+}
+
+impl Subject<'_> {
+    /// A letter for its kind, the container it is in, and its name.
+    const fn parts(&self) -> (u8, &str, &str) {
+        match self {
+            Self::Variable(container, name) => (b'e', container, name),
+            Self::MountPath(container, path) => (b'm', container, path),
+            Self::Volume(name) => (b'v', "", name),
+            Self::Label(key) => (b'l', "", key),
+            Self::Annotation(key) => (b'a', "", key),
+            Self::NodeSelector(key) => (b'n', "", key),
+            Self::SecurityContext(field) => (b's', "", field),
+            Self::PullSecrets => (b'p', "", ""),
+            Self::ServiceAccount => (b'u', "", ""),
+            Self::PriorityClass => (b'c', "", ""),
+        }
+    }
+}
+
+/// The digest of a thing that a policy puts. Another release must come to the same, so this is part of the marker's form.
+fn digest(policy: &PolicyId, subject: Subject<'_>, content: &str, before: Before) -> u32 {
+    let (kind, container, name) = subject.parts();
+    let kind = if before == Before::Nothing { kind } else { kind.to_ascii_uppercase() };
+    let mut fnv = Fnv::default();
+    if let crate::policy::Scope::Namespace(namespace) = &policy.scope {
+        fnv.write(namespace.as_bytes());
+    }
+    let parts = [policy.name.as_bytes(), &[kind], container.as_bytes(), name.as_bytes(), content.as_bytes()];
+    for part in parts {
+        fnv.write(&[0]);
+        fnv.write(part);
+    }
+    let wide = fnv.finish();
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are folded into one")]
+    {
+        (wide ^ (wide >> 32)) as u32
+    }
+}
+
+fn write_digests(digests: &BTreeSet<u32>) -> String {
+    let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_be_bytes()).collect();
+    STANDARD_NO_PAD.encode(bytes)
+}
+
+fn read_digests(text: &str) -> HashSet<u32> {
+    let bytes = STANDARD_NO_PAD.decode(text).unwrap_or_default();
+    let (whole, _) = bytes.as_chunks::<4>();
+    whole.iter().map(|bytes| u32::from_be_bytes(*bytes)).collect()
+}
+
+/// FNV-1a in 64 bits. What is hashed comes from policies, so nobody can choose it to collide.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_come_back_from_text_and_rubbish_is_none() {
+        let digests = BTreeSet::from([1, 0xdead_beef, u32::MAX]);
+        assert_eq!(read_digests(&write_digests(&digests)), digests.into_iter().collect());
+        assert!(read_digests("no base64!").is_empty() && read_digests("").is_empty());
+    }
+
+    #[test]
+    fn a_digest_names_policy_kind_name_and_content_and_never_changes() {
+        let id = |name: &str| PolicyId { scope: crate::policy::Scope::Cluster, name: name.into() };
+        let one = digest(&id("p"), Subject::Variable("c", "A"), "1", Before::Nothing);
+        assert_eq!(one, 0x07b0_a004, "markers of another release say the same");
+        for other in [
+            digest(&id("q"), Subject::Variable("c", "A"), "1", Before::Nothing),
+            digest(&id("p"), Subject::Variable("d", "A"), "1", Before::Nothing),
+            digest(&id("p"), Subject::MountPath("c", "A"), "1", Before::Nothing),
+            digest(&id("p"), Subject::Variable("c", "B"), "1", Before::Nothing),
+            digest(&id("p"), Subject::Variable("c", "A"), "2", Before::Nothing),
+            digest(&id("p"), Subject::Variable("c", "A"), "1", Before::Something),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Modifiers merged into the pod: volumes with their mounts, then what they put into the environment.
+
+use std::borrow::Cow;
+
+use crate::{
+    inject::{
+        Injection,
+        claims::{Asker, Carried, Existing, Subject, Thing},
+        draft::{ContainerDraft, NewMount, mount_content},
+        env::resolve_vars,
+        pod_security::refuses_volume,
+        report::{Refusal, StepId, StepOutcome},
+        volume_draft::{Slot, SlotState},
+    },
+    json::Json,
+    policy::{
+        Policy,
+        modifier::{MountUnit, Unit, VolumeUnit},
+        spec::OnConflict,
+        template::{Facts, Unresolved},
+    },
+    reason::Reason,
+};
+
+/// A volume of a modifier with its mounts, resolved.
+#[derive(Debug)]
+struct PlannedVolume<'a> {
+    kind: &'a str,
+    source: Json<'a>,
+    slot: Slot<'a>,
+    mounts: Vec<NewMount<'a>>,
+    /// What is to be mounted in which container.
+    puts: Vec<(usize, NewMount<'a>, Existing)>,
+    /// What is mounted so already.
+    there: Vec<(usize, Cow<'a, str>)>,
+}
+
+impl<'a, 'p: 'a> Injection<'a, 'p> {
+    /// Merges a modifier into the containers that `policy` touches. Whether anything of it is in the pod now.
+    ///
+    /// # Errors
+    ///
+    /// Where the policy says `onConflict: Reject` and the pod brought something else.
+    pub(super) fn merge(&mut self, policy: &'p Policy, unit: &'p Unit, step: StepId) -> Result<bool, Refusal> {
+        let facts = self.facts(policy);
+        let vars = match resolve_vars(&unit.env, &facts) {
+            Ok(vars) => vars,
+            Err(why) => {
+                self.say_unresolved(step, "the modifier", &why);
+                return Ok(false);
+            }
+        };
+        let mut targets = self.targets(policy);
+        if self.say_no_container(&targets, step) {
+            return Ok(false);
+        }
+        if unit.needs_volumes {
+            targets = self.free_for(policy, &vars, targets, step)?;
+        }
+        // What a container cannot mount it is not told of either.
+        let targets = self.merge_volumes(policy, &unit.volumes, &facts, &targets, step)?;
+        for container in &targets {
+            self.merge_env(policy, &vars, *container, step)?;
+        }
+        for fragment in &unit.env_from {
+            self.merge_env_from(policy, fragment, &facts, &targets, step);
+        }
+        Ok(self.is_in(step))
+    }
+
+    /// Indices of the containers that `policy` touches and the pod does not exclude.
+    pub(super) fn targets(&self, policy: &Policy) -> Vec<usize> {
+        let touched = |container: &ContainerDraft<'_>| {
+            policy.containers.take(container.list, container.name) && !self.controls.excludes(container.name)
+        };
+        let containers = self.draft.containers.iter().enumerate();
+        containers.filter(|(_, container)| touched(container)).map(|(index, _)| index).collect()
+    }
+
+    /// Whether there is no container to touch; the step says so then.
+    pub(super) fn say_no_container(&mut self, targets: &[usize], step: StepId) -> bool {
+        if targets.is_empty() {
+            self.report.tell(step, Reason::NoContainer, &[]);
+        }
+        targets.is_empty()
+    }
+
+    /// The step says that its placeholders do not resolve.
+    pub(super) fn say_unresolved(&mut self, step: StepId, what: &str, why: &Unresolved) {
+        match why {
+            Unresolved::Absent(word) => self.report.tell(step, Reason::PlaceholderAbsent, &[&what, &word]),
+            Unresolved::NotAccepted(word) => self.report.tell(step, Reason::PlaceholderNotAccepted, &[&what, &word]),
+            Unresolved::Invalid(allowed) => self.report.tell(step, Reason::PlaceholderInvalid, &[&what, &allowed]),
+        }
+    }
+
+    /// Volumes and mounts of a modifier, which stand or fall together. The containers that have all of them.
+    fn merge_volumes(
+        &mut self,
+        policy: &'p Policy,
+        volumes: &'p [VolumeUnit],
+        facts: &Facts<'a>,
+        targets: &[usize],
+        step: StepId,
+    ) -> Result<Vec<usize>, Refusal> {
+        if volumes.is_empty() || targets.is_empty() {
+            return Ok(targets.to_vec());
+        }
+        let mut planned = Vec::new();
+        for volume in volumes {
+            match self.plan_volume(policy, volume, facts, step) {
+                Some(volume) => planned.push(volume),
+                None => return Ok(Vec::new()),
+            }
+        }
+        let mut is_free = true;
+        for volume in &mut planned {
+            is_free &= self.plan_mounts(policy, volume, targets, step)?;
+        }
+        for volume in &planned {
+            self.hold_mounted(volume, step);
+        }
+        let has_all = |container: &usize| {
+            planned.iter().all(|volume| {
+                let mounted = volume.there.iter().filter(|(index, ..)| index == container).count();
+                let put = volume.puts.iter().filter(|(index, ..)| is_free && index == container).count();
+                mounted + put == volume.mounts.len()
+            })
+        };
+        let containers: Vec<usize> = targets.iter().copied().filter(has_all).collect();
+        if is_free {
+            for volume in planned {
+                self.put_volume(policy, volume, step);
+            }
+        }
+        Ok(containers)
+    }
+
+    fn plan_volume(
+        &mut self,
+        policy: &'p Policy,
+        volume: &'p VolumeUnit,
+        facts: &Facts<'a>,
+        step: StepId,
+    ) -> Option<PlannedVolume<'a>> {
+        if let Some((level, kind)) = refuses_volume(self.security, &volume.kind) {
+            self.report.tell(step, Reason::VolumeAgainstPodSecurity, &[&level, &kind]);
+            return None;
+        }
+        let resolved = volume.name.resolve(facts).and_then(|name| Ok((name, volume.source.resolve(facts)?)));
+        let resolved = resolved.and_then(|(wanted, source)| {
+            let is_ours = |name: &str| self.claims.was_put_for(policy, Subject::Volume(name), "");
+            let slot = self.draft.volumes.slot(&wanted, &volume.kind, &source, is_ours);
+            let mounts: Result<_, Unresolved> =
+                volume.mounts.iter().map(|unit| new_mount(unit, slot.name.clone(), facts)).collect();
+            Ok((source, slot, mounts?))
+        });
+        match resolved {
+            Ok((source, slot, mounts)) => {
+                let (puts, there) = (Vec::new(), Vec::new());
+                Some(PlannedVolume { kind: &volume.kind, source, slot, mounts, puts, there })
+            }
+            Err(why) => {
+                self.say_unresolved(step, "the modifier", &why);
+                None
+            }
+        }
+    }
+
+    /// Finds where the mounts go; false where one path is taken.
+    fn plan_mounts(
+        &mut self,
+        policy: &'p Policy,
+        volume: &mut PlannedVolume<'a>,
+        targets: &[usize],
+        step: StepId,
+    ) -> Result<bool, Refusal> {
+        let mut is_free = true;
+        for index in targets {
+            for mount in &volume.mounts {
+                let Some(container) = self.draft.containers.get(*index) else { continue };
+                let own = container.own_mount(&mount.path);
+                let name = container.name;
+                let existing = self.mount(policy, mount, *index, step);
+                let is_replaced = match existing {
+                    Existing::Same | Existing::SameOfOurs | Existing::Agreed => {
+                        volume.there.push((*index, mount.path.clone()));
+                        continue;
+                    }
+                    Existing::Nothing | Existing::OfEarlierPass => true,
+                    Existing::OfStep(first) => {
+                        let first = self.report.name(first);
+                        self.report.tell(step, Reason::PathOfPolicy, &[&mount.path, &name, &first]);
+                        false
+                    }
+                    Existing::OfThePod if policy.on_conflict == OnConflict::Reject => {
+                        return Err(self.rejection(step, Reason::PathRejected, &[&mount.path, &name]));
+                    }
+                    Existing::OfThePod | Existing::OfOverride => {
+                        let overrides = policy.on_conflict == OnConflict::Override;
+                        if !overrides {
+                            self.report.tell(step, Reason::PathOfPod, &[&mount.path, &name]);
+                        }
+                        overrides
+                    }
+                };
+                if is_replaced {
+                    let replaces = own.map(|(own, _)| own);
+                    volume.puts.push((*index, NewMount { replaces, ..mount.clone() }, existing));
+                }
+                is_free &= is_replaced;
+            }
+        }
+        Ok(is_free)
+    }
+
+    /// What stands at the path of a mount.
+    fn mount(&self, policy: &Policy, mount: &NewMount<'a>, container: usize, step: StepId) -> Existing {
+        let own = self.draft.containers.get(container).and_then(|draft| draft.own_mount(&mount.path));
+        let carried = match own {
+            None => Carried::Nothing,
+            Some((_, own)) if mount.is(own) => Carried::Same,
+            Some(_) => Carried::Other,
+        };
+        self.claims.standing(
+            Asker { policy, modifier: self.report.modifier(step) },
+            &Thing::MountPath(container, mount.path.clone()),
+            Subject::MountPath(self.container_name(container), &mount.path),
+            carried,
+            || own.map_or_else(Cow::default, |(_, own)| mount_content(own).into()),
+            |held| held == Some(&mount.content()),
+        )
+    }
+
+    /// What is mounted already stays, and is this step's, whatever becomes of the rest.
+    fn hold_mounted(&mut self, volume: &PlannedVolume<'a>, step: StepId) {
+        for (container, path) in &volume.there {
+            let Some(mount) = volume.mounts.iter().find(|mount| mount.path == *path) else { continue };
+            let content = mount.content();
+            self.claims.hold(Thing::MountPath(*container, path.clone()), step, Some(content.into()));
+        }
+        if !volume.there.is_empty() {
+            self.draft.volumes.count_on(&volume.slot);
+            self.report.came_of(step, StepOutcome::Present);
+        }
+    }
+
+    fn put_volume(&mut self, policy: &Policy, volume: PlannedVolume<'a>, step: StepId) {
+        // A pod may bring the mount and not the volume, counting on us for it.
+        let has_volume = matches!(volume.slot.state, SlotState::Own(_) | SlotState::New);
+        if volume.puts.is_empty() && (has_volume || volume.there.is_empty()) {
+            return;
+        }
+        self.draft.volumes.count_on(&volume.slot);
+        if !has_volume {
+            self.claims.record(policy, Subject::Volume(&volume.slot.name), "", Existing::Nothing);
+        }
+        self.draft.volumes.put(volume.slot, volume.kind, volume.source);
+        for (index, mount, existing) in volume.puts {
+            let Some(container) = self.draft.containers.get_mut(index) else { continue };
+            let content = mount.content();
+            self.claims.record(policy, Subject::MountPath(container.name, &mount.path), &content, existing);
+            self.claims.hold(Thing::MountPath(index, mount.path.clone()), step, Some(content.into()));
+            container.put_mount(mount);
+        }
+        self.report.came_of(step, StepOutcome::Applied);
+    }
+}
+
+fn new_mount<'a>(unit: &'a MountUnit, volume: Cow<'a, str>, facts: &Facts<'a>) -> Result<NewMount<'a>, Unresolved> {
+    let path = match &unit.tail {
+        None => Cow::Borrowed(unit.path.as_str()),
+        Some(tail) => Cow::Owned(format!("{}/{}", unit.path, tail.resolve(facts)?)),
+    };
+    let sub_path = unit.sub_path.as_ref().map(|template| template.resolve(facts)).transpose()?;
+    let sub_path = sub_path.filter(|path| !path.is_empty());
+    let (read_only, propagation) = (unit.read_only, unit.propagation);
+    Ok(NewMount { volume, path, sub_path, read_only, propagation, replaces: None })
+}
