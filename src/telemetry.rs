@@ -24,7 +24,7 @@ use tracing_subscriber::{
 };
 
 /// Lines that wait to be written, at most; what a client says in one is cut, so that they are short.
-const LINES: usize = 8192;
+const LINES: usize = 4096;
 /// How long lines are gathered: short enough that nobody who watches the log notices.
 const GATHER: Duration = Duration::from_millis(20);
 
