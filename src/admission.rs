@@ -91,6 +91,8 @@ pub struct Summary {
     pub operations: usize,
     /// Modifiers that were left out.
     pub skipped: usize,
+    /// Why the pod was refused: by which policy or key, for which field, and what is allowed.
+    pub refusal: Option<String>,
 }
 
 /// The bytes are not a review that can be answered.
@@ -293,7 +295,8 @@ fn untouched(uid: &str, summary: Summary) -> Admitted {
     Admitted { body: encode(response), outcome: Outcome::Excluded, summary, advice: None }
 }
 
-fn refused(uid: &str, refusal: &Refusal, summary: Summary) -> Admitted {
+fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
+    summary.refusal = Some(cut(&refusal.message));
     let message = format!("stowage: {}", refusal.message);
     let status = Some(Status { status: "Failure", message, reason: "Invalid", code: 422 });
     let response = Response { uid, allowed: false, status, ..Response::default() };

@@ -83,6 +83,7 @@ fn log_decision(outcome: Outcome, summary: &Summary) {
                 policies,
                 operations = summary.operations,
                 skipped = summary.skipped,
+                refusal = summary.refusal,
                 "decided"
             )
         };

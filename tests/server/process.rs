@@ -113,6 +113,17 @@ fn long_names(folder: &Path) {
     fs::write(folder.join("p.json"), list.to_string()).unwrap();
 }
 
+/// A policy that refuses pods which bring its label with another value.
+fn rejecting(folder: &Path) {
+    let policy = json!({
+        "apiVersion": "stowage.dev/v1alpha1",
+        "kind": "ClusterInjectionPolicy",
+        "metadata": {"name": "strict"},
+        "spec": {"match": {"podSelector": {}}, "onConflict": "Reject", "labels": {"team": "a"}},
+    });
+    fs::write(folder.join("p.json"), policy.to_string()).unwrap();
+}
+
 fn review(pod: &str) -> String {
     json!({
         "apiVersion": "admission.k8s.io/v1",
@@ -125,7 +136,7 @@ fn review(pod: &str) -> String {
             "object": {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {"name": pod},
+                "metadata": {"name": pod, "labels": {"team": "b"}},
                 "spec": {"containers": [{"name": "c", "image": "i"}]},
             },
         },
@@ -158,6 +169,20 @@ async fn what_a_client_says_is_cut_in_the_log_and_a_refused_body_leaves_a_line()
     assert!(longest < 3000, "{longest}");
     let told = said.lines().find(|line| line.contains("outcome=\"unreadable\"")).expect(&said);
     assert!(told.contains("bytes=21") && !told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_refusal_leaves_a_line_that_names_the_policy_the_field_and_the_reason() {
+    let mut process = Process::start(rejecting);
+    let mut client = process.client().await;
+    assert!(client.post(review("p")).await.text.contains("\"allowed\":false"));
+    process.signal("-TERM");
+    assert_eq!(process.ended_within(Duration::from_secs(8)), Some(0));
+    let said = process.said();
+    let line = said.lines().find(|line| line.contains("outcome=\"refused\"")).expect(&said);
+    for word in ["strict", "team", "onConflict: Reject"] {
+        assert!(line.contains(word), "{line}");
+    }
 }
 
 #[tokio::test]
