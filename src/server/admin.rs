@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION as CONNECTION_HEADER, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -39,8 +39,7 @@ pub struct Admin {
 const CONNECTIONS: usize = 64;
 /// Those of one source address.
 const PER_ADDRESS: usize = 8;
-/// Between two requests, and for a request's head. Prometheus opens a new
-/// connection where the old one is gone.
+/// For a request's head.
 const HEAD: Duration = Duration::from_secs(5);
 /// For a whole connection, so that none that never reads stays for ever.
 const CONNECTION: Duration = Duration::from_secs(60);
@@ -50,7 +49,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// Prometheus' text format, which is what [`Metrics::text`] writes.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The connections that are open, oldest first by their last request.
+/// The connections that are open, oldest first.
 #[derive(Clone, Default)]
 struct Callers(Arc<Mutex<Vec<Caller>>>);
 
@@ -63,9 +62,9 @@ struct Caller {
 /// Serves the admin port for ever: it must answer while the webhook drains.
 ///
 /// The kubelet restarts a process whose probe is not answered, so nobody can
-/// keep its probe out: every connection is accepted, and at the cap the one
-/// goes whose last request is longest ago. For the same reason this wants a
-/// thread of its own, with nothing on it that takes long.
+/// keep its probe out: every connection is accepted, has one answer, and at the
+/// cap the oldest goes. For the same reason this wants a thread of its own, with
+/// nothing on it that takes long.
 pub async fn serve(listener: TcpListener, admin: Admin) {
     let held = Callers::default();
     for id in 0.. {
@@ -77,7 +76,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
                 // The task takes the lock when it ends, so it cannot be gone before it is in the list.
                 let mut callers = held.lock();
                 let task = tokio::spawn(async move {
-                    connection(stream, admin, || others.heard(id)).await;
+                    connection(stream, admin).await;
                     others.remove(id);
                 });
                 callers.push(Caller { id, address, task: task.abort_handle() });
@@ -92,8 +91,8 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
 }
 
 impl Callers {
-    /// Closes the idlest connection of an address that has its share, else the
-    /// idlest of all where all places are taken.
+    /// Closes the oldest connection of an address that has its share, else the
+    /// oldest of all where all places are taken.
     fn make_room(&self, address: IpAddr) {
         let (of_address, all) = {
             let callers = self.lock();
@@ -103,15 +102,6 @@ impl Callers {
             self.close(|caller| caller.address == address);
         } else if all >= CONNECTIONS {
             self.close(|_| true);
-        }
-    }
-
-    /// A request came on this connection.
-    fn heard(&self, id: u64) {
-        let mut callers = self.lock();
-        if let Some(index) = callers.iter().position(|caller| caller.id == id) {
-            let caller = callers.remove(index);
-            callers.push(caller);
         }
     }
 
@@ -176,20 +166,18 @@ impl Admin {
     }
 }
 
-async fn connection(stream: TcpStream, admin: Admin, heard: impl Fn()) {
+async fn connection(stream: TcpStream, admin: Admin) {
     let service = service_fn(|request: Request<Incoming>| {
-        heard();
         let uri = request.uri();
-        let mut response = admin.answer(request.method(), uri.path(), uri.query());
-        if uri.path() != "/metrics" {
-            // Whoever probes comes back on a new connection, as the kubelet does.
-            response.headers_mut().insert(CONNECTION_HEADER, HeaderValue::from_static("close"));
-        }
+        let response = admin.answer(request.method(), uri.path(), uri.query());
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
+        // One answer each: who asks a thousand times at once would hold up the probe. The kubelet comes on a new
+        // connection each time, and Prometheus does where the old one is gone.
+        .keep_alive(false)
         .max_buf_size(8 << 10)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION, connection).await {

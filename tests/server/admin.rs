@@ -103,23 +103,6 @@ async fn silent(port: &Port, from: &str, count: usize) -> Vec<TcpStream> {
     held
 }
 
-/// One reply of a connection that is kept open.
-async fn whole_reply(stream: &mut TcpStream) -> String {
-    let mut reply = String::new();
-    loop {
-        if let Some((head, body)) = reply.split_once("\r\n\r\n") {
-            let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
-            if body.len() == length.parse::<usize>().unwrap() {
-                return reply;
-            }
-        }
-        let mut piece = [0; 4096];
-        let length = within(stream.read(&mut piece)).await.unwrap();
-        assert_ne!(length, 0, "closed after {reply:?}");
-        reply.push_str(std::str::from_utf8(piece.get(..length).unwrap()).unwrap());
-    }
-}
-
 /// A probe as the kubelet's: a new connection, and a second to answer.
 async fn probe(port: &Port) {
     let answer = timeout(Duration::from_secs(1), port.get("/livez")).await;
@@ -140,26 +123,15 @@ async fn connections_that_say_nothing_keep_no_probe_out() {
 }
 
 #[tokio::test]
-async fn who_just_asked_stays_when_the_idlest_goes() {
+async fn a_connection_has_one_answer_however_often_it_asks() {
     let port = start().await;
-    let mut scraper = silent(&port, "127.0.0.3", 1).await.remove(0);
-    let mut held = Vec::new();
-    for last in 10..30 {
-        held.extend(silent(&port, &format!("127.0.0.{last}"), 7).await);
-        scraper.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
-        assert!(whole_reply(&mut scraper).await.starts_with("HTTP/1.1 200 OK\r\n"));
-    }
-}
-
-#[tokio::test]
-async fn a_probe_has_a_connection_to_itself_and_a_scraper_keeps_its_own() {
-    let port = start().await;
-    for (path, closes) in [("/livez", true), ("/readyz", true), ("/metrics", false)] {
+    for path in ["/livez", "/readyz", "/metrics"] {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(3);
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut reply = String::new();
-        let ended = timeout(Duration::from_millis(300), stream.read_to_string(&mut reply)).await;
-        assert_eq!(ended.is_ok(), closes, "{path}");
+        let mut reply = Vec::new();
+        // The end may be a reset, since two requests were never read.
+        let _ = within(stream.read_to_end(&mut reply)).await;
+        assert_eq!(String::from_utf8_lossy(&reply).matches("HTTP/1.1 ").count(), 1, "{path}");
     }
 }
