@@ -5,6 +5,7 @@
 mod certs;
 mod check;
 mod crd;
+mod explain;
 mod files;
 mod inject;
 mod reap;
@@ -28,6 +29,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Shows what the webhook would do to pods and workloads, offline
     Inject(inject::Args),
+    /// Says why a pod of the cluster was or was not injected, and what would be done now
+    Explain(explain::Args),
     /// Judges which pods of a dump are past their state thresholds, touching nothing
     Reap(reap::Args),
     /// Validates policy files
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Certs(args) => certs::run(&args),
         Command::Inject(args) => inject::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Reap(args) => reap::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Crd => crd::run(),

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod classes;
 pub mod client;
 pub mod events;
+pub mod inquiry;
 pub mod namespaces;
 pub mod policies;
 mod registration;

@@ -1,7 +1,7 @@
 //! `stowage inject`: the webhook's decision, offline.
 
 mod explain;
-mod workload;
+pub(super) mod workload;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -78,6 +78,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         printer.object(object, &args.namespace, &snapshot)?;
     }
     printer.finish()
+}
+
+/// The table of `-o explain` for one object, and whether it is refused.
+pub(super) fn explained(object: Value, namespace: &str, snapshot: &Snapshot) -> Result<(String, bool), Failure> {
+    let mut printer = Printer { output: Output::Explain, items: Vec::new(), text: String::new(), refused: false };
+    printer.object(object, namespace, snapshot)?;
+    Ok((printer.text, printer.refused))
 }
 
 fn document_values(args: &Args) -> Result<Vec<Value>, Failure> {

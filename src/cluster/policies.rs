@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ObjectMeta};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, ObjectMeta};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
@@ -57,15 +57,34 @@ pub async fn follow(
             Told::Deleted { namespace, name } => {
                 PolicyNews { change: PolicyChange::Deleted(id(namespace, &name)), versions: Vec::new() }
             }
-            Told::Relisted(list) => {
-                let versions = list.iter().map(|seen| (seen.id.clone(), seen.version.clone())).collect();
-                let list = list.into_iter().map(|seen| (seen.id, seen.generation)).collect();
-                PolicyNews { change: PolicyChange::Relisted(kind, list), versions }
-            }
+            Told::Relisted(list) => relisted(kind, list),
         };
         tell(news);
     })
     .await;
+}
+
+/// The policies of one kind that may act on pods of a namespace, read once.
+pub(super) async fn list(
+    client: Client,
+    kind: PolicyKind,
+    namespace: &str,
+    compiler: &Compiler,
+) -> Result<PolicyNews, kube::Error> {
+    let resource = api_resource(kind);
+    let api: Api<DynamicObject> = match kind {
+        PolicyKind::Cluster => Api::all_with(client, &resource),
+        PolicyKind::Namespaced => Api::namespaced_with(client, namespace, &resource),
+    };
+    let objects = api.list(&ListParams::default()).await?.items;
+    let seen: Vec<Seen> = objects.into_iter().map(|object| read(&resource, object, compiler)).collect();
+    Ok(relisted(kind, seen))
+}
+
+fn relisted(kind: PolicyKind, list: Vec<Seen>) -> PolicyNews {
+    let versions = list.iter().map(|seen| (seen.id.clone(), seen.version.clone())).collect();
+    let list = list.into_iter().map(|seen| (seen.id, seen.generation)).collect();
+    PolicyNews { change: PolicyChange::Relisted(kind, list), versions }
 }
 
 struct Seen {

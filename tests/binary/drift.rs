@@ -12,7 +12,7 @@ use std::{
 };
 
 const PAGES: [&str; 3] = ["README.md", "manifests/examples/README.md", "docs"];
-const VERBS: [&str; 7] = ["serve", "inject", "reap", "check", "certs", "crd", "completion"];
+const VERBS: [&str; 8] = ["serve", "inject", "explain", "reap", "check", "certs", "crd", "completion"];
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()

@@ -7,9 +7,9 @@ use crate::inject::{PodContext, equal::pulls_always};
 
 /// Where an object's pod is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Target {
+pub(in crate::cli) struct Target {
     /// The object's kind.
-    pub(super) kind: &'static str,
+    pub(in crate::cli) kind: &'static str,
     /// The API group of the kind; other groups have kinds of the same name (Volcano's Job).
     group: &'static str,
     /// Pointer of the pod template, empty for a pod.
@@ -37,7 +37,7 @@ impl Target {
     /// # Errors
     ///
     /// Why it has none, in words that complete "is passed over: ".
-    pub(super) fn of(object: &Value) -> Result<Self, String> {
+    pub(in crate::cli) fn of(object: &Value) -> Result<Self, String> {
         let text = |field: &str| object.get(field).and_then(Value::as_str);
         let Some(kind) = text("kind") else { return Err("it has no kind".to_owned()) };
         let group = text("apiVersion").map(|version| version.split_once('/').map_or("", |(group, _)| group));
@@ -57,13 +57,13 @@ impl Target {
     }
 
     /// Where the decision takes place. A template's operations are made as for a pod and moved afterwards.
-    pub(super) fn place<'r>(&self, namespace: &'r str) -> PodContext<'r> {
+    pub(in crate::cli) fn place<'r>(&self, namespace: &'r str) -> PodContext<'r> {
         PodContext { namespace, template: !self.pointer.is_empty(), daemon_set: self.kind == "DaemonSet" }
     }
 
     /// The pod with what its controller adds and what the API server fills in before a webhook is called, so that the
     /// decision is the same.
-    pub(super) fn filled(&self, object: &Value) -> Value {
+    pub(in crate::cli) fn filled(&self, object: &Value) -> Value {
         let mut pod = object.pointer(self.pointer).cloned().unwrap_or_default();
         match self.kind {
             "StatefulSet" => add_claims(object, &mut pod),

@@ -1,0 +1,101 @@
+//! What a person's own account reads to answer why a pod was, or was not, injected. No Secret is among it.
+
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use super::policies::{PolicyNews, list};
+use crate::policy::compile::Compiler;
+use crate::policy::roster::PolicyKind;
+
+/// Kinds that hold a pod, by the words that kubectl takes for them: word, short word, kind, group, version, plural.
+const KINDS: [[&str; 6]; 7] = [
+    ["pod", "po", "Pod", "", "v1", "pods"],
+    ["job", "job", "Job", "batch", "v1", "jobs"],
+    ["cronjob", "cj", "CronJob", "batch", "v1", "cronjobs"],
+    ["deployment", "deploy", "Deployment", "apps", "v1", "deployments"],
+    ["statefulset", "sts", "StatefulSet", "apps", "v1", "statefulsets"],
+    ["daemonset", "ds", "DaemonSet", "apps", "v1", "daemonsets"],
+    ["replicaset", "rs", "ReplicaSet", "apps", "v1", "replicasets"],
+];
+
+/// A client that reads on behalf of whoever asks.
+pub struct Inquiry {
+    client: Client,
+    namespace: String,
+}
+
+impl Inquiry {
+    /// About this namespace; the client's own where none is named.
+    #[must_use]
+    pub fn new(client: Client, namespace: Option<String>) -> Self {
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Self { client, namespace }
+    }
+
+    /// The namespace that is asked about.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The object of this kind and name, with `apiVersion` and `kind`.
+    ///
+    /// # Errors
+    /// It is not there, or may not be read.
+    pub async fn object(&self, resource: &ApiResource, name: &str) -> Result<Value, kube::Error> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, resource);
+        let mut object = serde_json::to_value(api.get(name).await?).map_err(kube::Error::SerdeError)?;
+        if let Some(object) = object.as_object_mut() {
+            object.insert("apiVersion".to_owned(), Value::String(resource.api_version.clone()));
+            object.insert("kind".to_owned(), Value::String(resource.kind.clone()));
+        }
+        Ok(object)
+    }
+
+    /// The namespace; `None` where it is not there.
+    ///
+    /// # Errors
+    /// It may not be read.
+    pub async fn namespace_object(&self) -> Result<Option<Namespace>, kube::Error> {
+        Api::all(self.client.clone()).get_opt(&self.namespace).await
+    }
+
+    /// The registration; `None` where it is not there.
+    ///
+    /// # Errors
+    /// It may not be read.
+    pub async fn registration(&self, name: &str) -> Result<Option<MutatingWebhookConfiguration>, kube::Error> {
+        Api::all(self.client.clone()).get_opt(name).await
+    }
+
+    /// The policies of one kind that may act on pods of the namespace, compiled.
+    ///
+    /// # Errors
+    /// They may not be read.
+    pub async fn policies(&self, kind: PolicyKind, compiler: &Compiler) -> Result<PolicyNews, kube::Error> {
+        list(self.client.clone(), kind, &self.namespace, compiler).await
+    }
+
+    /// Stowage's own pods in its namespace.
+    ///
+    /// # Errors
+    /// They may not be read.
+    pub async fn replicas(&self, namespace: &str) -> Result<Vec<Pod>, kube::Error> {
+        let labels = "app.kubernetes.io/name=stowage,app.kubernetes.io/component=webhook";
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.list(&ListParams::default().labels(labels)).await?.items)
+    }
+}
+
+/// The kind that `word` stands for, as kubectl takes it; `None` for one that holds no pod.
+#[must_use]
+pub fn resource(word: &str) -> Option<ApiResource> {
+    let word = word.to_ascii_lowercase();
+    let [_, _, kind, group, version, plural] = KINDS.into_iter().find(|[long, short, _, group, _, plural]| {
+        word == *long || word == *short || word == *plural || word == format!("{plural}.{group}")
+    })?;
+    Some(ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural))
+}
