@@ -69,7 +69,7 @@ async fn explain(args: &Args) -> Result<String, Failure> {
     let snapshot = read.world.snapshot();
     let subject = subject(&read, &snapshot)?;
     let facts = Facts {
-        registration: read.registration.as_ref().map(|found| Registration::of(found)),
+        registration: read.registration.as_ref().map(Registration::of),
         namespace: &read.namespace,
         namespace_labels: read.namespace_labels.as_ref(),
         subject: &subject,

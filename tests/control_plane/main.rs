@@ -10,6 +10,7 @@ mod certificates;
 mod client;
 mod cluster;
 mod e2e;
+mod overlays;
 mod policies;
 mod refusals;
 mod webhook;
