@@ -11,6 +11,7 @@ mod inside;
 mod install;
 mod lab;
 mod load;
+mod told;
 
 use std::{
     fs,

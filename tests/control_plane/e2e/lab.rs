@@ -27,7 +27,7 @@ pub(crate) struct Lab {
     pub(crate) folder: PathBuf,
     address: IpAddr,
     programs: Mutex<Vec<(String, Child)>>,
-    kubeconfig: PathBuf,
+    pub(super) kubeconfig: PathBuf,
     /// One test at a time: they kill what the others need.
     turn: tokio::sync::Mutex<()>,
     _keeper: Child,
