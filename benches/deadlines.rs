@@ -10,7 +10,7 @@ use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
 use stowage::deadline::Deadlines;
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
-use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
+use stowage::threshold::spec::{OnExceeded, StateThresholds, StateThresholdsSpec};
 use stowage::threshold::{NodeReadiness, WatchedPod, evaluate};
 
 #[global_allocator]
@@ -59,8 +59,9 @@ fn thresholds() -> StateThresholds {
 
 fn event(bytes: &[u8], thresholds: &StateThresholds, name: &Arc<str>, deadlines: &mut Deadlines) {
     let pod: WatchedPod = serde_json::from_slice(bytes).expect("a pod");
-    let policy = PolicyThresholds { name, cluster: true, thresholds, on_exceeded: OnExceededSpec::default() };
-    let resolved = resolve(&pod, &[policy]);
+    let policy =
+        PolicyThresholds { name, cluster: true, thresholds: Some(thresholds), on_exceeded: OnExceeded::default() };
+    let resolved = resolve(&pod.words(), &[policy]);
     let now: Timestamp = Timestamp::UNIX_EPOCH;
     let mut verdict = evaluate(&pod, NodeReadiness::Unheard, &resolved.thresholds, now);
     // Spread the deadlines, so that the heap has something to sort.

@@ -10,6 +10,7 @@ pub mod admission;
 pub mod certs;
 pub mod cli;
 pub mod cluster;
+pub mod columns;
 pub mod deadline;
 pub mod defaults;
 pub mod duration;

@@ -10,6 +10,11 @@ use std::borrow::Cow;
 /// The outcome of a check: `Err` says what would have been allowed.
 pub type Check = Result<(), &'static str>;
 
+/// Annotation of a static pod's mirror; the API server lets nobody change such a pod.
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// The lowest priority of pods that the cluster needs to run (`SystemCriticalPriority`); users' classes end at half of it.
+pub const SYSTEM_CRITICAL_PRIORITY: i64 = 2_000_000_000;
+
 /// Bytes in a DNS-1123 label.
 pub const DNS1123_LABEL_MAX: usize = 63;
 /// Bytes in a DNS-1123 subdomain.

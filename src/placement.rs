@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     json::Raw,
+    names::SYSTEM_CRITICAL_PRIORITY,
     patch::{Patch, diff},
     reason::{Note, Reason},
 };
@@ -179,9 +180,6 @@ pub struct PlacementFacts<'a> {
     /// `spec.priorityClassName`.
     pub priority_class_name: Option<&'a str>,
 }
-
-/// The lowest priority of pods that the cluster needs to run (`SystemCriticalPriority`).
-pub const SYSTEM_CRITICAL_PRIORITY: i64 = 2_000_000_000;
 
 /// Why `nodeSelector`, `tolerations`, `affinity` and `preemption` are left off a pod, or `None`.
 ///

@@ -13,11 +13,9 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use crate::{
     json::{AtMost, Fields, Raw, Str, read_members},
     labels::Labels,
+    names::MIRROR_ANNOTATION,
     pod::bounds::{CONTAINER_ELEMENTS, CONTAINERS, ELEMENTS},
 };
-
-/// Annotation of a static pod's mirror; the API server lets nobody change such a pod.
-pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// A pod, or a pod template.
 #[derive(Debug, Default)]

@@ -33,7 +33,7 @@ use crate::{
         spec::{AutoMountType, ImagePullPolicy, OnConflict, Store},
         template::Template,
     },
-    threshold::spec::{OnExceededSpec, StateThresholds},
+    threshold::spec::{OnExceeded, StateThresholds},
 };
 
 /// A policy in its compiled form.
@@ -88,7 +88,7 @@ pub struct Policy {
     /// When the watcher calls a pod stuck.
     pub thresholds: Option<StateThresholds>,
     /// What the watcher does then.
-    pub on_exceeded: OnExceededSpec,
+    pub on_exceeded: Option<OnExceeded>,
     /// Labels of pods that placeholders read.
     pub placeholder_labels: BTreeSet<String>,
     /// What a person should know of the policy, though it is accepted.

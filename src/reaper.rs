@@ -1,4 +1,5 @@
 //! The watcher: what removes pods that are past their state thresholds.
 
+pub mod dump;
 pub mod input;
-pub mod report;
+pub mod table;

@@ -193,8 +193,8 @@ reasons! {
     UnknownContainer, Warning, "{key}: the pod has no container {name}";
     /// A `stowage.dev/` key is not known.
     UnknownControl, Warning, "{key} is not known{hint}";
-    /// A time string of the pod's is wrong, and the policy's threshold stands.
-    ThresholdIgnored, Warning, "{key}: {why}; the policy's threshold stands";
+    /// The pod says something to the watcher that cannot be read, and what the policy says stands.
+    ThresholdIgnored, Warning, "{why}";
     /// Something is wrong with the thresholds of the run, and the rest stands.
     RunThresholdIgnored, Warning, "{why}";
     /// The pod says its thresholds itself, so the run's are not copied.

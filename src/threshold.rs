@@ -4,7 +4,8 @@
 //! timed by itself: MLRun counts every state from the submission of the run, and aborts a run that queued for 23 hours
 //! after one hour of work.
 //!
-//! [`resolve::resolve`] says which thresholds a pod has and [`action::decide`] what is to be done about a due one.
+//! [`resolve::resolve`] says which thresholds a pod has, [`evaluate`] when it is due, [`action::decide`] what is to be done
+//! then, and [`Kept`] holds what a watcher knows that one object does not.
 
 use jiff::Timestamp;
 
@@ -15,17 +16,21 @@ mod containers;
 mod kept;
 pub mod mlrun;
 mod node;
+pub mod owner;
 pub mod pod;
 pub mod resolve;
 mod since;
 pub mod spec;
+mod subject;
+pub mod words;
 
-pub use action::{Action, ActionRules, Decision};
+pub use action::{Action, ActionRules, Circumstances, Removal};
 pub use kept::Kept;
 pub use node::{NodeReadiness, WatchedNode};
 pub use pod::WatchedPod;
 pub use resolve::{Limit, Resolved, Thresholds};
 pub use since::{Caveat, Standing};
+pub use subject::{RemovalSubject, Siblings};
 
 /// What a pod is doing, as far as patience with it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +92,23 @@ impl State {
         }
     }
 
+    /// The state as a key of `stateThresholds`: `imagePullBackoff`.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::PendingNotScheduled => "pendingNotScheduled",
+            Self::PendingScheduled => "pendingScheduled",
+            Self::ImagePullBackoff => "imagePullBackoff",
+            Self::Running => "running",
+            Self::SchedulingGated => "schedulingGated",
+            Self::ContainerError => "containerError",
+            Self::Initializing => "initializing",
+            Self::Terminating => "terminating",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// The state by [`State::name`], or MLRun's `executing`.
     pub fn from_name(name: &str) -> Option<Self> {
         if name == "executing" {
@@ -129,7 +151,7 @@ impl State {
 }
 
 /// One optional value for each state.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PerState<T>([Option<T>; State::ALL.len()]);
 
 impl<T> Default for PerState<T> {
@@ -217,24 +239,6 @@ pub fn evaluate_standing(
     let held_by_node = node.holds(state);
     let due = deadline.is_some_and(|deadline| now >= deadline) && !held_by_node;
     Verdict { state, since, threshold, deadline, due, held_by_node }
-}
-
-/// A verdict with the limit it is measured by and what is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement<'a> {
-    /// State, start and deadline.
-    pub verdict: Verdict,
-    /// The threshold that holds, and whose word it is; `None` where nobody sets one.
-    pub limit: Option<&'a Limit>,
-    /// What is to be done.
-    pub decision: Decision,
-}
-
-/// [`evaluate`] and [`action::decide`] in one.
-pub fn judge<'a>(pod: &WatchedPod, thresholds: &'a Thresholds, rules: &ActionRules, now: Timestamp) -> Judgement<'a> {
-    let verdict = evaluate(pod, NodeReadiness::Unheard, thresholds, now);
-    let limit = thresholds.effective(verdict.state);
-    Judgement { verdict, limit, decision: action::decide(pod, &verdict, limit, rules, now) }
 }
 
 /// The first moment at which a state that began at `since` is due; `None` for never.

@@ -120,7 +120,8 @@ fn is_namespace(object: &Value) -> bool {
     text("kind") == Some("Namespace") && text("apiVersion").is_none_or(|version| version == "v1")
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// A label on the command line.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }

@@ -1,8 +1,6 @@
 //! `stowage reap -f`: verdicts on the pods of a dump, touching nothing.
 
 use std::{
-    cell::RefCell,
-    collections::BTreeSet,
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, IsTerminal as _},
     path::{Path, PathBuf},
@@ -13,37 +11,35 @@ use clap::{Args as ClapArgs, ValueEnum};
 use jiff::Timestamp;
 
 use crate::{
-    cli::{Failure, files, say},
-    labels::Labels,
-    policy::{Policy, index::PolicyIndex, snapshot::Snapshot},
+    cli::{Failure, files, inject::pair, say},
     reaper::{
-        input::{InputError, read_pods},
-        report::{JsonReport, Summary, TableReport},
+        dump::Dump,
+        input::read_dump,
+        table::{count, write_json, write_table},
     },
-    threshold::{
-        ActionRules, Judgement, WatchedPod,
-        action::OwnerKind,
-        judge,
-        resolve::{PolicyThresholds, resolve},
-    },
+    threshold::{ActionRules, owner::OwnerKind},
 };
 
 /// Judges which pods are past their state thresholds.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
-    /// Pods, as `kubectl get pods -A -o json` prints them; - is stdin
+    /// Pods, as `kubectl get pods -A -o json` prints them, with Namespaces, Nodes and owners where they are there; - is
+    /// stdin
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: PathBuf,
     /// Policy file or folder; may be given again
     #[arg(long, value_name = "PATH", required = true)]
     policies: Vec<PathBuf>,
+    /// Labels of the namespaces that neither the dump nor a policy file describes, as a namespaceSelector reads them
+    #[arg(long, value_name = "K=V,…", value_delimiter = ',', value_parser = pair)]
+    namespace_labels: Vec<(String, String)>,
     /// The time to judge at, as RFC 3339 [default: now]
     #[arg(long, value_name = "RFC3339")]
     now: Option<Timestamp>,
     /// What to print
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-    /// Exit with status 1 where a pod is due
+    /// Exit with status 1 where something is to be done about a pod
     #[arg(long)]
     exit_code: bool,
     /// A controller whose pods are removed by removing it, beside the known kinds; may be given again
@@ -74,109 +70,61 @@ enum Color {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let loaded = files::load_all(&args.policies)?;
-    let judge = Judge::new(loaded.snapshot(), args);
-    let input: Box<dyn BufRead> = if args.file == Path::new("-") {
-        Box::new(BufReader::with_capacity(BUFFER, io::stdin()))
-    } else {
-        let file = File::open(&args.file).with_context(|| format!("reading {}", args.file.display()))?;
-        Box::new(BufReader::with_capacity(BUFFER, file))
+    let rules = ActionRules { owners: args.owners.clone(), ..ActionRules::default() };
+    let mut dump = Dump::new(loaded.snapshot(), rules);
+    let (contents, read) = read_dump(input(&args.file)?, &mut |object| dump.add(object));
+    dump.label_the_rest(&args.namespace_labels.iter().cloned().collect());
+    let now = args.now.unwrap_or_else(super::now);
+    let mut verdicts = dump.judge(now);
+    let count = count(&verdicts.rows);
+    let out = BufWriter::new(io::stdout().lock());
+    let written = match args.output {
+        Output::Json => write_json(&verdicts.rows, out),
+        // What is refused as a whole has no table.
+        Output::Table if read.is_err() && contents.pods == 0 => Ok(()),
+        Output::Table => write_table(&mut verdicts.rows, out, now, args.color.is_on()),
     };
-    let summary = match judge.report(input, args) {
-        Ok(summary) => summary,
-        Err(InputError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        Err(error) => return Err(anyhow!(error).context(format!("reading {}", args.file.display())).into()),
-    };
-    for warning in judge.warnings.borrow().iter() {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(anyhow!(error).context("writing verdicts").into());
+        }
+        _ => {}
+    }
+    if read.is_ok() && !contents.skipped.is_empty() {
+        say(&format!("stowage: {}", contents.skipped_words()));
+    }
+    for warning in &verdicts.warnings {
         say(&format!("stowage: {warning}"));
     }
-    if args.exit_code && summary.due > 0 { Err(Failure::Said) } else { Ok(()) }
+    for why in &contents.unreadable {
+        say(&format!("stowage: {why}; left out"));
+    }
+    let more = contents.unreadable_count - contents.unreadable.len();
+    if more > 0 {
+        say(&format!("stowage: {more} more objects cannot be read and are left out"));
+    }
+    read.with_context(|| format!("reading {}", args.file.display()))?;
+    let failed = contents.unreadable_count > 0 || args.exit_code && count.to_do > 0;
+    if failed { Err(Failure::Said) } else { Ok(()) }
 }
 
 /// Bytes read at once.
 const BUFFER: usize = 64 * 1024;
-/// Most warnings that are kept; a dump of 100,000 pods may have one each.
-const WARNINGS: usize = 50;
 
-struct Judge {
-    snapshot: Snapshot,
-    rules: ActionRules,
-    now: Timestamp,
-    warnings: RefCell<BTreeSet<String>>,
+fn input(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(BufReader::with_capacity(BUFFER, io::stdin())));
+    }
+    let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
 }
 
-impl Judge {
-    fn new(snapshot: Snapshot, args: &Args) -> Self {
-        let rules = ActionRules { owners: args.owners.clone(), ..ActionRules::default() };
-        let now = args.now.unwrap_or_else(super::now);
-        Self { snapshot, rules, now, warnings: RefCell::default() }
-    }
-
-    fn report(&self, input: impl BufRead, args: &Args) -> Result<Summary, InputError> {
-        let out = BufWriter::new(io::stdout().lock());
-        let (contents, summary) = match args.output {
-            Output::Json => {
-                let mut report = JsonReport::new(out);
-                let contents = read_pods(input, &mut |pod| self.judge(pod, |judgement| report.push(pod, judgement)))?;
-                (contents, report.finish().map_err(InputError::Write)?)
-            }
-            Output::Table => {
-                let mut report = TableReport::new();
-                let contents = read_pods(input, &mut |pod| {
-                    self.judge(pod, |judgement| report.push(pod, judgement));
-                    Ok(())
-                })?;
-                let color = match args.color {
-                    Color::Always => true,
-                    Color::Never => false,
-                    Color::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-                };
-                (contents, report.write(out, self.now, color).map_err(InputError::Write)?)
-            }
-        };
-        if !contents.skipped.is_empty() {
-            say(&format!("stowage: {}", contents.skipped_words()));
+impl Color {
+    fn is_on(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
         }
-        Ok(summary)
-    }
-
-    /// Resolves a pod's thresholds and hands the verdict on.
-    fn judge<T>(&self, pod: &WatchedPod, tell: impl FnOnce(&Judgement<'_>) -> T) -> T {
-        let index: &PolicyIndex = &self.snapshot.policies;
-        let namespace = pod.metadata.namespace.as_str();
-        let labels = self.snapshot.namespace(namespace);
-        let matching = index.matching(namespace, &labels, &PodLabels(pod));
-        let policies: Vec<PolicyThresholds<'_>> =
-            matching.into_iter().filter_map(|policy| thresholds(policy)).collect();
-        let resolved = resolve(pod, &policies);
-        let mut warnings = self.warnings.borrow_mut();
-        for warning in resolved.warnings {
-            if warnings.len() < WARNINGS {
-                warnings.insert(format!("{namespace}/{}: {warning}", pod.metadata.name));
-            }
-        }
-        tell(&judge(pod, &resolved.thresholds, &self.rules, self.now))
-    }
-}
-
-fn thresholds(policy: &Policy) -> Option<PolicyThresholds<'_>> {
-    Some(PolicyThresholds {
-        name: &policy.id.name,
-        cluster: policy.is_cluster(),
-        thresholds: policy.thresholds.as_ref()?,
-        on_exceeded: policy.on_exceeded,
-    })
-}
-
-/// The labels of a pod of a dump.
-#[derive(Debug)]
-struct PodLabels<'a>(&'a WatchedPod);
-
-impl Labels for PodLabels<'_> {
-    fn label(&self, key: &str) -> Option<&str> {
-        self.0.metadata.labels.get(key).map(String::as_str)
-    }
-
-    fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str)) {
-        self.0.metadata.labels.iter().for_each(|(key, value)| visit(key, value));
     }
 }

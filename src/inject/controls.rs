@@ -10,7 +10,10 @@ use crate::{
     pod::PodView,
     policy::{Policy, schema::nearest, spec::AutoMountType},
     reason::{Note, Reason},
-    threshold::{State, resolve::EXECUTING_KEY},
+    threshold::{
+        State,
+        words::{EXECUTING_KEY, REAP, STATE_THRESHOLDS},
+    },
 };
 
 /// `"false"`: no injection; `"true"` is a label that selectors may ask for.
@@ -25,14 +28,12 @@ pub const DATA: &str = "stowage.dev/data";
 pub const OUTPUTS: &str = "stowage.dev/outputs";
 /// Containers that are left alone.
 pub const EXCLUDE_CONTAINERS: &str = "stowage.dev/exclude-containers";
-/// Thresholds in MLRun's words, as JSON.
-pub const STATE_THRESHOLDS: &str = "stowage.dev/state-thresholds";
 /// Stowage's own record.
 pub const INJECTED: &str = "stowage.dev/injected";
 
 const PREFIX: &str = "stowage.dev/";
-const KNOWN: [&str; 8] =
-    [INJECT, AUTO_MOUNT, PREEMPTION_MODE, DATA, OUTPUTS, EXCLUDE_CONTAINERS, STATE_THRESHOLDS, INJECTED];
+const KNOWN: [&str; 9] =
+    [INJECT, AUTO_MOUNT, PREEMPTION_MODE, DATA, OUTPUTS, EXCLUDE_CONTAINERS, STATE_THRESHOLDS, REAP, INJECTED];
 
 /// Warnings of one kind; the webhook is called before anybody has counted a pod's annotations, and the client is shown
 /// ten.

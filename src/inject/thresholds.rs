@@ -4,18 +4,14 @@
 //! only, so the webhook copies what differs from MLRun's defaults into the annotation, where a matching policy has
 //! thresholds and the pod says nothing itself. Whatever is wrong here is a warning, never a refusal.
 
-use serde_json::Value;
-
 use crate::{
-    duration,
-    inject::{
-        Injection,
-        controls::{STATE_THRESHOLDS, word},
-        report::StepOutcome,
-    },
+    inject::{Injection, controls::word, report::StepOutcome},
     json::Str,
     reason::{Note, Reason},
-    threshold::{State, mlrun::run_words},
+    threshold::{
+        mlrun::run_words,
+        words::{PodWords, STATE_THRESHOLDS},
+    },
 };
 
 const EXEC_CONFIG: &str = "MLRUN_EXEC_CONFIG";
@@ -58,39 +54,12 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
     }
 
-    /// Whether the pod says a threshold itself; wrong time strings are named, and the policy's threshold stands.
+    /// Whether the pod says a threshold itself. What the watcher will not understand is warned of in its words.
     fn own_words(&self, warnings: &mut Vec<Note>) -> bool {
         let pod = self.draft.pod;
-        let mut said = false;
-        for state in State::ALL {
-            let key = state.pod_key();
-            if let Some(word) = word(pod, self.original, key) {
-                said = true;
-                if let Err(why) = duration::parse(&word.text) {
-                    warnings.push(Reason::ThresholdIgnored.note(&[&key, &why]));
-                }
-            }
-        }
-        let Some(json) = pod.annotation(STATE_THRESHOLDS) else { return said };
-        match serde_json::from_str::<serde_json::Map<String, Value>>(&json) {
-            Err(_) => {
-                let why = "it is not a JSON object of time strings";
-                warnings.push(Reason::ThresholdIgnored.note(&[&STATE_THRESHOLDS, &why]));
-            }
-            Ok(words) => {
-                for (name, value) in words {
-                    let name: String = name.chars().take(64).collect();
-                    let wrong = match (State::from_name(&name), value.as_str()) {
-                        (None, _) => Some("is not a state".to_owned()),
-                        (_, None) => Some("must be a time string".to_owned()),
-                        (_, Some(text)) => duration::parse(text).err().map(|why| why.to_string()),
-                    };
-                    if let Some(why) = wrong {
-                        warnings.push(Reason::ThresholdIgnored.note(&[&STATE_THRESHOLDS, &format!("{name:?} {why}")]));
-                    }
-                }
-            }
-        }
-        true
+        let json = pod.annotation(STATE_THRESHOLDS);
+        let words = PodWords::read(|key| word(pod, self.original, key).map(|word| word.text), json.as_deref());
+        warnings.extend(words.warnings.iter().map(|warning| Reason::ThresholdIgnored.note(&[warning])));
+        words.says_thresholds
     }
 }

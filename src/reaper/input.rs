@@ -1,51 +1,64 @@
-//! Reads pods from a file or a pipe: a Pod, a List, several YAML documents or JSON values one after the other.
+//! Reads pods, and what is said of them, from a file or a pipe: a Pod, a List, an array, watch events, several YAML
+//! documents or JSON values one after the other.
 //!
 //! JSON is read as a stream, one item at a time, so that `kubectl get pods -A -o json` of a large cluster passes through in
-//! the memory of one pod. YAML is held one document at a time.
+//! the memory of one pod. YAML is held one document at a time. What cannot be read is named and left out.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead};
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::threshold::WatchedPod;
+use crate::threshold::owner::OwnerObject;
+use crate::threshold::{WatchedNode, WatchedPod};
+
+/// Texts of objects that cannot be read that are kept; a dump may hold 100,000.
+const NAMED: usize = 50;
+
+/// An object of a dump.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DumpObject {
+    /// A pod as it was.
+    Pod(Box<WatchedPod>),
+    /// A pod that is gone, by a watch event.
+    Gone(Box<WatchedPod>),
+    /// A namespace with its labels.
+    Namespace(String, BTreeMap<String, String>),
+    /// A node.
+    Node(Box<WatchedNode>),
+    /// Anything else, which may own pods.
+    Owner(Box<OwnerObject>),
+}
 
 /// What an input held.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// The pods that were passed on.
+    /// The pods that were passed on, each state of one.
     pub pods: usize,
-    /// Everything else, by kind.
+    /// What nobody wanted, by kind.
     pub skipped: BTreeMap<String, usize>,
+    /// The first objects that could not be read, each with its place, its name and what is wrong with it.
+    pub unreadable: Vec<String>,
+    /// How many there were.
+    pub unreadable_count: usize,
 }
 
-/// Why an input was refused.
+/// Why an input was refused, or left off in the middle.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
     /// The input broke off.
     #[error("reading pods: {0}")]
     Read(io::Error),
-    /// The receiver of the pods failed.
-    #[error("writing verdicts: {0}")]
-    Write(io::Error),
     /// Not JSON.
     #[error("reading pods: {0}")]
     Json(serde_json::Error),
     /// Not YAML.
     #[error("reading pods: {0}")]
     Yaml(Box<serde_saphyr::Error>),
-    /// One object is no readable pod.
-    #[error("reading {which}: {why}")]
-    Pod {
-        /// The item or document by number, from 0 as in `.items[0]`, and by name where it has one.
-        which: String,
-        /// The field and what is wrong with it.
-        why: String,
-    },
     /// No object at all.
     #[error("no pods: the input is empty; give a Pod, a List or the output of `kubectl get pods -o json`")]
     Empty,
@@ -62,41 +75,41 @@ impl Contents {
     }
 }
 
-/// Passes every pod of the input to `on_pod`, in the order of the input. Other kinds are counted and left out.
+/// Passes every object of the input to `on_object`, in the order of the input, which says whether it wants it.
+///
+/// What was read is in the contents also where the input ends in an error.
 ///
 /// # Errors
 ///
-/// When the input cannot be read, a pod in it is not one, there is none (an empty List is fine), or `on_pod` fails. Pods
-/// that came before have been passed on.
-pub fn read_pods<R: BufRead>(
+/// When the input cannot be read any further, or holds no pod (an empty List is fine).
+pub fn read_dump<R: BufRead>(
     mut input: R,
-    on_pod: &mut dyn FnMut(&WatchedPod) -> io::Result<()>,
-) -> Result<Contents, InputError> {
-    let mut sink = Sink { on_pod, contents: Contents::default(), documents: 0, lists: 0, failure: None };
-    match first_byte(&mut input).map_err(InputError::Read)? {
-        None => return Err(InputError::Empty),
-        Some(b'{' | b'[') => read_json(input, &mut sink)?,
-        Some(_) => read_yaml(input, &mut sink)?,
-    }
-    let contents = sink.contents;
-    if contents.pods == 0 {
-        if !contents.skipped.is_empty() {
-            return Err(InputError::NoPods(contents.skipped_words()));
-        }
-        if sink.lists == 0 {
-            return Err(InputError::Empty);
-        }
-    }
-    Ok(contents)
+    on_object: &mut dyn FnMut(DumpObject) -> bool,
+) -> (Contents, Result<(), InputError>) {
+    let mut sink = Sink { on_object, contents: Contents::default(), documents: 0, lists: 0, used: 0 };
+    let read = match first_byte(&mut input) {
+        Err(error) => Err(InputError::Read(error)),
+        Ok(None) => Err(InputError::Empty),
+        Ok(Some(b'{' | b'[')) => read_json(input, &mut sink),
+        Ok(Some(_)) => read_yaml(input, &mut sink),
+    };
+    let Sink { contents, lists, used, .. } = sink;
+    let found_none = contents.pods == 0 && contents.unreadable_count == 0;
+    let outcome = match read {
+        Ok(()) if found_none && !contents.skipped.is_empty() => Err(InputError::NoPods(contents.skipped_words())),
+        Ok(()) if found_none && lists == 0 && used == 0 => Err(InputError::Empty),
+        read => read,
+    };
+    (contents, outcome)
 }
 
 struct Sink<'a> {
-    on_pod: &'a mut dyn FnMut(&WatchedPod) -> io::Result<()>,
+    on_object: &'a mut dyn FnMut(DumpObject) -> bool,
     contents: Contents,
     documents: usize,
     lists: usize,
-    /// serde carries text only: the error itself waits here.
-    failure: Option<InputError>,
+    /// Objects that are no pods and were wanted.
+    used: usize,
 }
 
 /// What an object is, and how it is called.
@@ -112,52 +125,141 @@ struct Name {
     name: Option<String>,
 }
 
+/// An object that is no object of the API but holds one: a watch event, or a List inside a List.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    event: Option<String>,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
 impl Sink<'_> {
     /// Takes an object. Inside a PodList the items carry no kind; a document without one is nothing known.
-    fn take(
-        &mut self,
-        pod: Result<WatchedPod, String>,
-        identity: impl FnOnce() -> Identity,
-        which: impl FnOnce() -> String,
-        default_kind: &str,
-    ) -> Result<(), InputError> {
-        let kind = match &pod {
-            Ok(pod) if pod.kind.is_empty() => default_kind.to_owned(),
-            Ok(pod) => pod.kind.clone(),
-            Err(_) => String::new(),
-        };
-        match pod {
-            Ok(pod) if kind == "Pod" => {
-                self.contents.pods += 1;
-                (self.on_pod)(&pod).map_err(InputError::Write)
-            }
-            Ok(_) => {
-                self.skip(kind);
-                Ok(())
-            }
-            Err(why) => {
-                let identity = identity();
-                let kind = identity.kind.as_deref().unwrap_or(default_kind);
-                if kind != "Pod" {
-                    self.skip(kind.to_owned());
-                    return Ok(());
+    fn take(&mut self, raw: &RawValue, which: &dyn Fn() -> String, default_kind: &str) {
+        self.take_as(raw, which, default_kind, false);
+    }
+
+    fn take_as(&mut self, raw: &RawValue, which: &dyn Fn() -> String, default_kind: &str, gone: bool) {
+        match serde_json::from_str::<WatchedPod>(raw.get()) {
+            Ok(pod) => {
+                let kind = if pod.kind.is_empty() { default_kind } else { &pod.kind };
+                if kind == "Pod" && (!pod.metadata.uid.is_empty() || pod.metadata.creation_timestamp.is_some()) {
+                    self.contents.pods += 1;
+                    let pod = Box::new(pod);
+                    (self.on_object)(if gone { DumpObject::Gone(pod) } else { DumpObject::Pod(pod) });
+                    return;
                 }
-                let which = match identity.metadata.unwrap_or_default() {
-                    Name { name: Some(name), namespace } => {
-                        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-                        format!("{} ({namespace}/{name})", which())
+                if pod.kind.is_empty() && self.open(raw, which) {
+                    return;
+                }
+                match kind {
+                    "Pod" => {
+                        let why = "it has neither a metadata.uid nor a metadata.creationTimestamp, as every object of the \
+                                   API has; give the output of `kubectl get pods -o json`";
+                        self.refuse(raw, which, why);
                     }
-                    Name { name: None, .. } => which(),
-                };
-                Err(InputError::Pod { which, why })
+                    "Namespace" => {
+                        let metadata = pod.metadata;
+                        self.pass(DumpObject::Namespace(metadata.name, metadata.labels), "Namespace");
+                    }
+                    kind => self.other(raw, which, kind),
+                }
+            }
+            Err(_) => {
+                let identity: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
+                match identity.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(default_kind) {
+                    "Pod" => self.refuse(raw, which, &why(raw)),
+                    kind => self.other(raw, which, kind),
+                }
             }
         }
     }
 
-    fn skip(&mut self, kind: String) {
-        let kind = if kind.is_empty() { "object without a kind".to_owned() } else { kind };
-        *self.contents.skipped.entry(kind).or_default() += 1;
+    /// Takes what a watch event holds. Says whether it was one.
+    fn open(&mut self, raw: &RawValue, which: &dyn Fn() -> String) -> bool {
+        let Ok(Envelope { event: Some(event), object: Some(object), .. }) = serde_json::from_str(raw.get()) else {
+            return false;
+        };
+        match event.as_str() {
+            "BOOKMARK" => {}
+            "ERROR" => self.refuse(raw, which, "the watch ended in an error"),
+            event => self.take_as(object, which, "", event == "DELETED"),
+        }
+        true
     }
+
+    fn other(&mut self, raw: &RawValue, which: &dyn Fn() -> String, kind: &str) {
+        if kind == "Node" {
+            match serde_json::from_str(raw.get()) {
+                Ok(node) => self.pass(DumpObject::Node(Box::new(node)), kind),
+                Err(error) => self.refuse(raw, which, &without_place(&error.to_string())),
+            }
+            return;
+        }
+        if kind.ends_with("List")
+            && let Ok(Envelope { items: Some(items), .. }) = serde_json::from_str(raw.get())
+        {
+            self.lists += 1;
+            for (index, item) in items.into_iter().enumerate() {
+                self.take(item, &|| format!("item {index} of {}", which()), item_kind(kind));
+            }
+            return;
+        }
+        match serde_json::from_str::<OwnerObject>(raw.get()) {
+            Ok(owner) if !owner.metadata.uid.is_empty() => self.pass(DumpObject::Owner(Box::new(owner)), kind),
+            _ => self.skip(kind),
+        }
+    }
+
+    fn pass(&mut self, object: DumpObject, kind: &str) {
+        if (self.on_object)(object) {
+            self.used += 1;
+        } else {
+            self.skip(kind);
+        }
+    }
+
+    fn skip(&mut self, kind: &str) {
+        let kind = if kind.is_empty() { "object without a kind" } else { kind };
+        *self.contents.skipped.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    fn refuse(&mut self, raw: &RawValue, which: &dyn Fn() -> String, why: &str) {
+        self.contents.unreadable_count += 1;
+        if self.contents.unreadable.len() >= NAMED {
+            return;
+        }
+        let identity: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
+        let called = match identity.metadata.unwrap_or_default() {
+            Name { name: Some(name), namespace } => {
+                let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+                format!(" ({namespace}/{name})")
+            }
+            Name { name: None, .. } => String::new(),
+        };
+        self.contents.unreadable.push(format!("reading {}{called}: {why}", which()));
+    }
+}
+
+/// The field of a pod that cannot be read, and why: read once more, since the way to it costs more than the reading.
+fn why(raw: &RawValue) -> String {
+    let mut json = serde_json::Deserializer::from_str(raw.get());
+    let Err(error) = serde_path_to_error::deserialize::<_, WatchedPod>(&mut json) else {
+        return String::new();
+    };
+    let text = without_place(&error.inner().to_string());
+    match error.path().to_string().as_str() {
+        "." => text,
+        path => format!("{path}: {text}"),
+    }
+}
+
+/// serde_json's line and column are those of a part.
+fn without_place(text: &str) -> String {
+    text.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 fn first_byte(input: &mut impl BufRead) -> io::Result<Option<u8>> {
@@ -178,11 +280,7 @@ fn first_byte(input: &mut impl BufRead) -> io::Result<Option<u8>> {
 fn read_json(input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputError> {
     let mut json = serde_json::Deserializer::from_reader(input);
     loop {
-        let read = Document(sink).deserialize(&mut json);
-        if let Some(failure) = sink.failure.take() {
-            return Err(failure);
-        }
-        read.map_err(json_error)?;
+        Document(sink).deserialize(&mut json).map_err(json_error)?;
         sink.documents += 1;
         match json.end() {
             Ok(()) => return Ok(()),
@@ -203,7 +301,7 @@ impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -212,6 +310,12 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a Pod or a List")
+    }
+
+    /// What `jq '[.items[]]'` leaves of a List.
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        self.0.lists += 1;
+        Items { sink: self.0, kind: "Pod".to_owned() }.visit_seq(seq)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -227,7 +331,9 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
                     let items = Items { sink: &mut *sink, kind: item_kind(&kind).to_owned() };
                     map.next_value_seed(items)?;
                 }
-                "metadata" | "spec" | "status" => parts.push((key, map.next_value()?)),
+                "apiVersion" | "metadata" | "spec" | "status" | "type" | "object" => {
+                    parts.push((key, map.next_value()?));
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -236,58 +342,23 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
             return Ok(());
         }
         let which = format!("document {}", sink.documents);
-        let pod = pod_of(&parts, &kind);
-        let identity = || Identity {
-            metadata: parts
-                .iter()
-                .find(|(key, _)| key == "metadata")
-                .and_then(|(_, raw)| serde_json::from_str(raw.get()).ok()),
-            kind: Some(kind.clone()),
-        };
-        let taken = sink.take(pod, identity, || which, "");
-        taken.map_err(|failure| {
-            sink.failure = Some(failure);
-            A::Error::custom("refused")
-        })
+        let whole = whole(&kind, &parts).map_err(serde::de::Error::custom)?;
+        sink.take(&whole, &|| which.clone(), "");
+        Ok(())
     }
 }
 
-fn pod_of(parts: &[(String, Box<RawValue>)], kind: &str) -> Result<WatchedPod, String> {
-    let mut pod = WatchedPod { kind: kind.to_owned(), ..WatchedPod::default() };
-    if kind != "Pod" {
-        return Ok(pod);
-    }
+/// A document whose parts were read apart, since its `items` might have come among them.
+fn whole(kind: &str, parts: &[(String, Box<RawValue>)]) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut text = format!("{{\"kind\":{}", Value::from(kind));
     for (key, raw) in parts {
-        match key.as_str() {
-            "metadata" => pod.metadata = or_default(key, raw)?,
-            "spec" => pod.spec = or_default(key, raw)?,
-            _ => pod.status = or_default(key, raw)?,
-        }
+        text.push_str(",\"");
+        text.push_str(key);
+        text.push_str("\":");
+        text.push_str(raw.get());
     }
-    Ok(pod)
-}
-
-fn or_default<'de, T: Deserialize<'de> + Default>(part: &str, raw: &'de RawValue) -> Result<T, String> {
-    match serde_json::from_str::<Option<T>>(raw.get()) {
-        Ok(read) => Ok(read.unwrap_or_default()),
-        Err(_) => Err(format!("{part}.{}", why::<Option<T>>(raw))),
-    }
-}
-
-/// The field that cannot be read, and why: read once more, since the way to it costs more than the reading.
-fn why<'de, T: Deserialize<'de>>(raw: &'de RawValue) -> String {
-    let mut json = serde_json::Deserializer::from_str(raw.get());
-    serde_path_to_error::deserialize::<_, T>(&mut json).err().map_or_else(String::new, |error| located(&error))
-}
-
-/// Without serde_json's line and column, which are those of a part.
-fn located(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let text = error.inner().to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    match error.path().to_string().as_str() {
-        "." => text.to_owned(),
-        path => format!("{path}: {text}"),
-    }
+    text.push('}');
+    RawValue::from_string(text)
 }
 
 /// The kind of items that carry none, as in a PodList straight from the API.
@@ -327,16 +398,7 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         let mut index = 0_usize;
         // Two passes, over the stream and over the item's own text, cost less than one over the stream byte by byte.
         while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
-            let taken = self.sink.take(
-                serde_json::from_str(raw.get()).map_err(|_| why::<WatchedPod>(&raw)),
-                || serde_json::from_str(raw.get()).unwrap_or_default(),
-                || format!("item {index}"),
-                &self.kind,
-            );
-            if let Err(failure) = taken {
-                self.sink.failure = Some(failure);
-                return Err(A::Error::custom("refused"));
-            }
+            self.sink.take(&raw, &|| format!("item {index}"), &self.kind);
             index += 1;
         }
         Ok(())
@@ -357,30 +419,38 @@ fn read_yaml(mut input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputEr
     let documents = serde_saphyr::read_with_options::<_, Value>(&mut input, options);
     for document in documents {
         let document = document.map_err(|error| InputError::Yaml(Box::new(error)))?;
-        let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
         let which = format!("document {}", sink.documents);
-        match document.get("items") {
-            Some(Value::Array(items)) => {
+        let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+        let (items, kind) = match &document {
+            Value::Array(items) => (Some(items.as_slice()), "Pod"),
+            _ => match document.get("items") {
+                Some(Value::Array(items)) => (Some(items.as_slice()), item_kind(kind)),
+                Some(Value::Null) => (Some([].as_slice()), kind),
+                _ => (None, ""),
+            },
+        };
+        match items {
+            Some(items) => {
                 sink.lists += 1;
                 for (index, item) in items.iter().enumerate() {
-                    take_value(sink, item, || format!("item {index} of {which}"), item_kind(kind))?;
+                    take_value(sink, item, &|| format!("item {index} of {which}"), kind)?;
                 }
             }
-            Some(Value::Null) => sink.lists += 1,
-            _ => take_value(sink, &document, || which.clone(), "")?,
+            None => take_value(sink, &document, &|| which.clone(), kind)?,
         }
         sink.documents += 1;
     }
     Ok(())
 }
 
+/// By way of JSON, so that there is one way to read an object.
 fn take_value(
     sink: &mut Sink<'_>,
     value: &Value,
-    which: impl FnOnce() -> String,
+    which: &dyn Fn() -> String,
     default_kind: &str,
 ) -> Result<(), InputError> {
-    let identity = || Identity::deserialize(value).unwrap_or_default();
-    let pod = serde_path_to_error::deserialize(value).map_err(|error| located(&error));
-    sink.take(pod, identity, which, default_kind)
+    let raw = serde_json::value::to_raw_value(value).map_err(InputError::Json)?;
+    sink.take(&raw, which, default_kind);
+    Ok(())
 }

@@ -34,7 +34,8 @@ impl Kept {
     /// - A deadline never moves back while a state stays.
     /// - What waits for a node counts from the moment at which its scheduling gates were seen to go.
     /// - A pod runs never before the first start that was seen.
-    /// - A state without a start began when it was first seen.
+    /// - An end without a time was when the status was last written, where `managedFields` tell; any other state without a
+    ///   start began when it was first seen.
     pub fn next(before: Option<&Self>, pod: &WatchedPod, now: Timestamp) -> Self {
         let seen = Standing::of(pod);
         if let Some(before) = before.filter(|before| before.goes_on_hidden(pod, &seen)) {
@@ -52,7 +53,9 @@ impl Kept {
             ran_since = since;
         }
         if since.is_none() && pod.metadata.creation_timestamp.is_some() {
-            since = Some(now);
+            // The kubelet's last write of an ended pod is its end; no restart of the watcher moves it.
+            let written = pod.metadata.status_written.filter(|_| seen.state.is_finished());
+            since = Some(written.map_or(now, |written| written.min(now)));
         }
         let may_hide = matches!(seen.state, State::ImagePullBackoff | State::ContainerError);
         Self {

@@ -3,12 +3,15 @@
 //! No container's env, image or command is ever decoded. Go writes `null` for empty lists and maps, so `null` is read as
 //! absent everywhere. So is a time at or before the epoch: a runtime writes 1970 for a container that never started.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+
+use super::words::{PodWords, STATE_THRESHOLDS};
 
 /// How often the index of an indexed Job has failed before this pod; the Job controller writes it.
 pub const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
@@ -69,7 +72,7 @@ pub struct Metadata {
 
 /// One entry of `metadata.ownerReferences`. Whoever may create pods can write any: believed only when read back live.
 #[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OwnerReference {
     /// `group/version`, or `v1`.
@@ -250,6 +253,15 @@ pub struct Terminated {
     pub exit_code: i32,
     /// The runtime's or the kubelet's word for it.
     pub reason: String,
+}
+
+impl WatchedPod {
+    /// What the pod itself says to the watcher.
+    pub fn words(&self) -> PodWords {
+        let metadata = &self.metadata;
+        let json = metadata.annotations.get(STATE_THRESHOLDS).map(String::as_str);
+        PodWords::read(|key| metadata.word(key).map(Cow::Borrowed), json)
+    }
 }
 
 impl Metadata {

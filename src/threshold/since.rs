@@ -138,8 +138,7 @@ fn finished(pod: &WatchedPod) -> Option<Timestamp> {
     let end = status
         .since("DisruptionTarget", "True")
         .or_else(|| sandbox_gone(pod))
-        .or_else(|| unready_after_running(pod))
-        .or(pod.metadata.status_written)?;
+        .or_else(|| unready_after_running(pod))?;
     Some(end).max(known)
 }
 

@@ -3,17 +3,17 @@
 //! The wire types mirror the CRD; [`StateThresholdsSpec::compile`] says everything that is wrong with one at once, each
 //! with its field, and what it returns cannot be wrong.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Threshold;
 use crate::field_error::FieldError;
 use crate::threshold::{PerState, State};
 
+mod on_exceeded;
 mod time_string;
 
+pub use on_exceeded::{ActionSpec, Actions, OnExceeded, OnExceededSpec};
 pub use time_string::TimeString;
 
 /// How long a pod may stay in each state. A state that is not named here has no threshold from this policy.
@@ -29,7 +29,7 @@ pub struct StateThresholdsSpec {
     /// On a node, and not yet running for no more exact reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_scheduled: Option<TimeString>,
-    /// Waiting for a node, since its creation.
+    /// Waiting for a node, since its creation or since its scheduling gates were seen to go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_not_scheduled: Option<TimeString>,
     /// An image cannot be pulled, since the container could have begun to pull.
@@ -44,7 +44,7 @@ pub struct StateThresholdsSpec {
     /// Held back by a scheduling gate, since its creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduling_gated: Option<TimeString>,
-    /// A container cannot be created. Without it `pendingScheduled` holds.
+    /// A container cannot be created or started. Without it `pendingScheduled` holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_error: Option<TimeString>,
     /// Init containers at work or crashing. Without it `pendingScheduled` holds, for them and what comes after together.
@@ -56,10 +56,11 @@ pub struct StateThresholdsSpec {
     /// Ended well, since the last container's end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded: Option<TimeString>,
-    /// Failed or evicted, since the last container's end or the eviction.
+    /// Failed or evicted, since the last container's end or the eviction; where the object tells neither, since it was
+    /// first seen so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<TimeString>,
-    /// On a node that is lost, since Ready changed.
+    /// On a node that is lost, since the node's Ready changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<TimeString>,
     /// The defaults of this MLRun installation, where they are not MLRun's own (1h, -1, 1h, 24h). MLRun writes them into
@@ -110,37 +111,6 @@ pub struct OverridesSpec {
     /// A longer override, never included, is cut to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<TimeString>,
-}
-
-/// What happens to a pod that is past its threshold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct OnExceededSpec {
-    /// What is done: `Auto` deletes a pod without a controller, deletes the controller of a known kind, which would only
-    /// make the pod again, and reports any other; `Delete` deletes the pod, `Owner` its controller; `Evict` evicts the
-    /// pod; `Report` writes an Event and nothing else.
-    #[serde(default)]
-    pub action: ActionSpec,
-    /// Seconds that the pod gets to end; absent: the pod's own `terminationGracePeriodSeconds`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grace_period_seconds: Option<u32>,
-}
-
-/// `onExceeded.action`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ActionSpec {
-    /// A pod without a controller is deleted; a pod of a known controller has that controller deleted, which would only
-    /// make the pod again; for any other there is an Event.
-    #[default]
-    Auto,
-    /// The pod is deleted.
-    Delete,
-    /// The controller is deleted, where it is a known kind.
-    Owner,
-    /// The pod is evicted, as far as its disruption budget allows.
-    Evict,
-    /// An Event, and nothing else.
-    Report,
 }
 
 /// A compiled `stateThresholds`.
@@ -242,21 +212,6 @@ impl OverridesSpec {
             ));
         }
         Overrides { allow: self.allow.unwrap_or(true), min, max }
-    }
-}
-
-/// Written out: derived, the documented variants would become a `oneOf`, which a structural schema cannot hold.
-impl JsonSchema for ActionSpec {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Action".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "enum": ["Auto", "Delete", "Owner", "Evict", "Report"]})
     }
 }
 

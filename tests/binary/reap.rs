@@ -1,34 +1,24 @@
 //! A dump of pods in, verdicts out: as a table, as JSON, from every form of input.
 
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
-use std::sync::Arc;
+use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use stowage::reaper::input::{Contents, InputError, read_pods};
-use stowage::reaper::report::{JsonReport, Summary, TableReport};
-use stowage::threshold::resolve::{PolicyThresholds, resolve};
-use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{ActionRules, Resolved, WatchedPod, judge};
+use stowage::policy::snapshot::Loaded;
+use stowage::reaper::dump::{Dump, Verdicts};
+use stowage::reaper::input::{Contents, DumpObject, InputError, read_dump};
+use stowage::reaper::table::{VerdictCount, count, write_json, write_table};
+use stowage::threshold::ActionRules;
 
 const NOW: &str = "2026-01-05T12:00:00Z";
+const CREATED: &str = "2026-01-05T00:00:00Z";
+const POLICY: &str = "{apiVersion: stowage.dev/v1alpha1, kind: ClusterInjectionPolicy, metadata: {name: mlrun}, spec: {match: {podSelector: {}},
+    stateThresholds: {pendingScheduled: 1h, pendingNotScheduled: '-1', imagePullBackoff: 1h, running: 24h}}}";
 
 fn now() -> Timestamp {
     NOW.parse().unwrap()
-}
-
-fn thresholds() -> StateThresholds {
-    let spec: StateThresholdsSpec = serde_json::from_value(json!({
-        "pendingScheduled": "1h", "pendingNotScheduled": "-1", "imagePullBackoff": "1h", "running": "24h"
-    }))
-    .unwrap();
-    spec.compile().unwrap()
-}
-
-fn resolved(pod: &WatchedPod, thresholds: &StateThresholds) -> Resolved {
-    let name: Arc<str> = "mlrun".into();
-    let policy = PolicyThresholds { name: &name, cluster: true, thresholds, on_exceeded: OnExceededSpec::default() };
-    resolve(pod, &[policy])
 }
 
 fn fixture(name: &str) -> String {
@@ -36,45 +26,126 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-fn json_of(input: &str) -> (Value, Summary) {
-    let (mut out, thresholds) = (Vec::new(), thresholds());
-    let mut report = JsonReport::new(&mut out);
-    read_pods(input.as_bytes(), &mut |pod| {
-        let resolved = resolved(pod, &thresholds);
-        report.push(pod, &judge(pod, &resolved.thresholds, &ActionRules::default(), now()))
-    })
-    .unwrap();
-    let summary = report.finish().unwrap();
-    (serde_json::from_slice(&out).unwrap(), summary)
+fn judged_under(policies: &str, namespace_labels: &[(&str, &str)], input: &str) -> (Verdicts, Contents) {
+    let mut loaded = Loaded::default();
+    loaded.add("policies.yaml", policies);
+    assert!(loaded.errors.is_empty(), "{:?}", loaded.errors);
+    let mut dump = Dump::new(loaded.snapshot(), ActionRules::default());
+    let (contents, read) = read_dump(input.as_bytes(), &mut |object| dump.add(object));
+    read.unwrap();
+    let labels: BTreeMap<String, String> =
+        namespace_labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    dump.label_the_rest(&labels);
+    (dump.judge(now()), contents)
 }
 
-fn table_of(input: &str, color: bool) -> (String, Summary) {
-    let (mut report, thresholds) = (TableReport::new(), thresholds());
-    read_pods(input.as_bytes(), &mut |pod| {
-        let resolved = resolved(pod, &thresholds);
-        report.push(pod, &judge(pod, &resolved.thresholds, &ActionRules::default(), now()));
-        Ok(())
-    })
-    .unwrap();
+fn rows_of(verdicts: &Verdicts) -> Value {
     let mut out = Vec::new();
-    let summary = report.write(&mut out, now(), color).unwrap();
-    (String::from_utf8(out).unwrap(), summary)
+    write_json(&verdicts.rows, &mut out).unwrap();
+    serde_json::from_slice(&out).unwrap()
 }
 
-fn names(input: &str) -> Result<(Vec<String>, Contents), InputError> {
+fn json_of(input: &str) -> (Value, VerdictCount) {
+    let (verdicts, _) = judged_under(POLICY, &[], input);
+    (rows_of(&verdicts), count(&verdicts.rows))
+}
+
+fn table_of(input: &str, color: bool) -> (String, VerdictCount) {
+    let (mut verdicts, _) = judged_under(POLICY, &[], input);
+    let mut out = Vec::new();
+    write_table(&mut verdicts.rows, &mut out, now(), color).unwrap();
+    (String::from_utf8(out).unwrap(), count(&verdicts.rows))
+}
+
+/// The pods that are passed on, by name, and how the reading ended.
+fn names(input: &str) -> (Vec<String>, Contents, Result<(), InputError>) {
     let mut names = Vec::new();
-    let contents = read_pods(input.as_bytes(), &mut |pod| {
-        names.push(pod.metadata.name.clone());
-        Ok(())
-    })?;
-    Ok((names, contents))
+    let (contents, read) = read_dump(input.as_bytes(), &mut |object| {
+        if let DumpObject::Pod(pod) = &object {
+            names.push(pod.metadata.name.clone());
+        }
+        matches!(object, DumpObject::Pod(_))
+    });
+    (names, contents, read)
+}
+
+/// A pod as the API server has it.
+fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "ns", "uid": format!("uid-{name}"), "creationTimestamp": CREATED}})
+}
+
+/// A pod that runs since its creation, of the owner of that kind and name.
+fn running(name: &str, kind: &str, owner: &str) -> Value {
+    let mut pod = pod(name);
+    pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": kind, "name": owner, "uid": owner, "controller": true}]);
+    pod["spec"] = json!({"nodeName": "n"});
+    pod["status"] = json!({"phase": "Running"});
+    pod
+}
+
+fn list(items: &[Value]) -> String {
+    json!({"kind": "List", "items": items}).to_string()
+}
+
+/// Runs the program over `input`, under the fixture's policy.
+fn stowage_reap(input: &[u8], args: &[&str]) -> Output {
+    use std::io::Write as _;
+    let policy = format!("{}/tests/fixtures/reap/stuck/policy.yaml", env!("CARGO_MANIFEST_DIR"));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_stowage"))
+        .args(["reap", "-f", "-", "--policies", &policy, "--now", NOW, "-o", "json"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Public reports of stuck, restarted, rejected and lost pods, rebuilt, with what is right for each.
+#[test]
+fn pods_that_were_stuck_in_the_field_are_judged_as_they_should_have_been() {
+    let folder = format!("{}/tests/fixtures/reap/stuck", env!("CARGO_MANIFEST_DIR"));
+    let cases: Vec<Value> = serde_json::from_str(&fixture("stuck/cases.json")).unwrap();
+    assert!(cases.len() > 40);
+    let mut wrong = Vec::new();
+    for case in &cases {
+        let text = |key: &str| case[key].as_str().unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_stowage"))
+            .current_dir(&folder)
+            .args(["reap", "-f", text("file"), "--policies", text("policy"), "--now", text("now"), "-o", "json"])
+            .args(case["args"].as_array().unwrap().iter().filter_map(Value::as_str))
+            .output()
+            .unwrap();
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let expected = case["expect"].as_array().unwrap();
+        if rows.len() < expected.len() {
+            wrong.push(format!("{}: {}", text("file"), String::from_utf8_lossy(&output.stderr)));
+        }
+        for (row, expect) in rows.iter().zip(expected) {
+            for (key, want) in expect.as_object().unwrap() {
+                let is_so = match key.strip_suffix("_contains") {
+                    Some(key) => row[key].as_str().is_some_and(|text| text.contains(want.as_str().unwrap())),
+                    None => row[key] == *want,
+                };
+                if !is_so {
+                    wrong.push(format!("{} ({}): {key} is not {want} in {row}", text("file"), text("report")));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn the_table_of_a_mixed_dump_is_as_recorded() {
     let (table, summary) = table_of(&fixture("mixed.json"), false);
     assert_eq!(table, fixture("mixed.txt"), "\n{table}");
-    assert_eq!(summary, Summary { pods: 11, due: 5 });
+    assert_eq!(summary, VerdictCount { pods: 11, due: 5, to_do: 3 });
 }
 
 #[test]
@@ -96,17 +167,30 @@ fn colour_changes_nothing_but_colour() {
 fn a_verdict_in_json_has_the_promised_fields_in_the_order_of_the_input() {
     let (rows, summary) = json_of(&fixture("mixed.json"));
     let rows = rows.as_array().unwrap();
-    assert_eq!(summary, Summary { pods: 11, due: 5 });
+    assert_eq!(summary, VerdictCount { pods: 11, due: 5, to_do: 3 });
     assert_eq!(
         rows[0],
         json!({"namespace": "mlrun", "name": "train-7f3k", "uid": "0a1b2c3d-0000-4000-8000-000000000001",
             "state": "image_pull_backoff", "since": "2026-01-05T09:00:01Z", "threshold": 3600, "deadline": "2026-01-05T10:00:01Z",
-            "due": true, "action": "delete", "policy": "mlrun", "reason": "it has no controller"})
+            "due": true, "action": "delete", "owner": null, "policy": "mlrun", "reason": "it has no controller"})
     );
     let keys: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
     assert_eq!(
         keys,
-        ["namespace", "name", "uid", "state", "since", "threshold", "deadline", "due", "action", "policy", "reason"]
+        [
+            "namespace",
+            "name",
+            "uid",
+            "state",
+            "since",
+            "threshold",
+            "deadline",
+            "due",
+            "action",
+            "owner",
+            "policy",
+            "reason"
+        ]
     );
     let waiting = &rows[5];
     assert_eq!(
@@ -119,68 +203,100 @@ fn a_verdict_in_json_has_the_promised_fields_in_the_order_of_the_input() {
 }
 
 #[test]
-fn pods_of_one_name_in_two_namespaces_are_two_pods() {
+fn pods_of_one_name_in_two_namespaces_are_two_pods_and_of_one_uid_the_last_state_counts() {
     // governor keys its pods by name.
-    let pod =
-        |namespace: &str| json!({"kind": "Pod", "metadata": {"name": "p", "namespace": namespace, "uid": namespace}});
-    let (rows, _) = json_of(&json!({"kind": "List", "items": [pod("a"), pod("b")]}).to_string());
+    let of = |namespace: &str| json!({"kind": "Pod", "metadata": {"name": "p", "namespace": namespace, "creationTimestamp": CREATED}});
+    let (rows, _) = json_of(&list(&[of("a"), of("b")]));
     assert_eq!(rows.as_array().unwrap().len(), 2);
+    let mut later = pod("a");
+    later["status"] = json!({"phase": "Running"});
+    later["spec"] = json!({"nodeName": "n"});
+    let (rows, _) = json_of(&list(&[pod("a"), pod("b"), later]));
+    let states: Vec<&Value> = rows.as_array().unwrap().iter().map(|row| &row["state"]).collect();
+    assert_eq!(states, ["running", "pending_not_scheduled"]);
 }
 
 #[test]
 fn every_form_of_input_is_read() {
-    let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
-    let bare = |name: &str| json!({"metadata": {"name": name}});
-    let list = |kind: &str, items: Value| json!({"items": items, "kind": kind}).to_string();
+    let bare = |name: &str| json!({"metadata": {"name": name, "creationTimestamp": CREATED}});
+    let listed = |kind: &str, items: Value| json!({"items": items, "kind": kind}).to_string();
+    let event = |kind: &str, object: Value| json!({"type": kind, "object": object});
     for (input, expect) in [
         (pod("a").to_string(), vec!["a"]),
         (format!("\n  {}\n{}{}", pod("a"), pod("b"), pod("c")), vec!["a", "b", "c"]),
-        (list("List", json!([pod("a"), pod("b")])), vec!["a", "b"]),
-        (list("PodList", json!([bare("a"), bare("b")])), vec!["a", "b"]),
+        (listed("List", json!([pod("a"), pod("b")])), vec!["a", "b"]),
+        (listed("PodList", json!([bare("a"), bare("b")])), vec!["a", "b"]),
         (json!({"kind": "PodList", "items": [bare("a")]}).to_string(), vec!["a"]),
-        (list("List", json!([])), vec![]),
-        (list("List", Value::Null), vec![]),
-        (json!({"status": {}, "metadata": {"name": "late"}, "kind": "Pod"}).to_string(), vec!["late"]),
-        ("kind: Pod\nmetadata: {name: a}\n---\n---\nkind: List\nitems:\n- kind: Pod\n  metadata:\n    name: b\n    creationTimestamp: 2026-01-01T00:00:00Z\n".to_owned(), vec!["a", "b"]),
+        (listed("List", json!([])), vec![]),
+        (listed("List", Value::Null), vec![]),
+        (listed("List", json!([{"kind": "PodList", "items": [bare("a")]}, pod("b")])), vec!["a", "b"]),
+        (json!([pod("a"), pod("b")]).to_string(), vec!["a", "b"]),
+        (format!("{}{}", event("ADDED", pod("a")), event("BOOKMARK", pod("b"))), vec!["a"]),
+        (format!("--- {}\n--- {}\n", event("MODIFIED", pod("a")), json!([pod("b")])), vec!["a", "b"]),
+        (json!({"status": {}, "metadata": {"name": "late", "uid": "u"}, "kind": "Pod"}).to_string(), vec!["late"]),
+        ("kind: Pod\nmetadata: {name: a, uid: u}\n---\n---\nkind: List\nitems:\n- kind: Pod\n  metadata:\n    name: b\n    creationTimestamp: 2026-01-01T00:00:00Z\n".to_owned(), vec!["a", "b"]),
         (format!("---\n{}\n---\n{}\n", pod("a"), pod("b")), vec!["a", "b"]),
         ("# a comment\nkind: PodList\nitems: []\n".to_owned(), vec![]),
+        ("kind: Pod\nmetadata: {name: a, uid: u, labels: {team: }}\n".to_owned(), vec!["a"]),
     ] {
-        let (names, _) = names(&input).unwrap_or_else(|error| panic!("{input}: {error}"));
-        assert_eq!(names, expect, "{input}");
+        let (names, contents, read) = names(&input);
+        read.unwrap_or_else(|error| panic!("{input}: {error}"));
+        assert_eq!((names, contents.unreadable), (expect.iter().map(ToString::to_string).collect(), vec![]), "{input}");
     }
+}
+
+#[test]
+fn a_pod_that_a_watch_saw_go_is_not_judged() {
+    let input = format!("{}{}", pod("a"), json!({"type": "DELETED", "object": pod("a")}));
+    assert_eq!(json_of(&input).0, json!([]));
 }
 
 #[test]
 fn other_kinds_are_left_out_and_counted_even_where_no_slim_pod_would_decode() {
     let odd = json!({"kind": "Odd", "metadata": {"name": "o", "labels": 5}, "spec": [1], "status": "fine"});
-    let pod = json!({"kind": "Pod", "metadata": {"name": "p"}});
-    let (pods, contents) = names(&json!({"kind": "List", "items": [odd, pod, odd]}).to_string()).unwrap();
+    let pod = pod("p");
+    let (pods, contents, _) = names(&json!({"kind": "List", "items": [odd, pod, odd]}).to_string());
     assert_eq!(pods, ["p"]);
     assert_eq!(contents.skipped_words(), "2 Odd");
-    let (_, contents) = names(&format!("{odd}{pod}")).unwrap();
-    assert_eq!(contents.skipped_words(), "1 Odd");
-    let (_, contents) = names(&format!("--- {odd}\n--- {pod}\n")).unwrap();
-    assert_eq!(contents.skipped_words(), "1 Odd");
+    for input in [format!("{odd}{pod}"), format!("--- {odd}\n--- {pod}\n")] {
+        assert_eq!(names(&input).1.skipped_words(), "1 Odd");
+    }
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_with_its_place() {
+fn what_cannot_be_read_is_named_with_its_field_and_left_out() {
     let wrong = json!({"kind": "Pod", "metadata": {"name": "p", "namespace": "ns", "creationTimestamp": "today"}});
-    let good = json!({"kind": "Pod", "metadata": {"name": "g"}});
+    let typed =
+        json!({"kind": "Pod", "metadata": {"name": "p"}, "status": {"containerStatuses": [{}, {"restartCount": "x"}]}});
+    let foreign = json!({"kind": "Pod", "metadata": {"name": "p", "creation_timestamp": "2026-05-04 09:00:00"}});
     for (input, said) in [
         (
-            json!({"kind": "List", "items": [good, wrong]}).to_string(),
+            list(&[pod("a"), wrong.clone(), pod("b")]),
             "reading item 1 (ns/p): metadata.creationTimestamp: not an RFC 3339 time",
         ),
-        (format!("{good}{wrong}"), "reading document 1 (ns/p): metadata.creationTimestamp"),
+        (format!("{}{wrong}{}", pod("a"), pod("b")), "reading document 1 (ns/p): metadata.creationTimestamp"),
         (
-            format!("--- {good}\n--- {{kind: List, items: [{wrong}]}}"),
+            format!("--- {}\n--- {{kind: List, items: [{wrong}]}}\n--- {}", pod("a"), pod("b")),
             "reading item 0 of document 1 (ns/p): metadata.creationTimestamp",
         ),
-        (json!({"kind": "List", "items": ["x"]}).to_string(), "reading item 0: invalid type"),
+        (list(&[pod("a"), typed, pod("b")]), "status.containerStatuses[1].restartCount: invalid type: string"),
+        (list(&[pod("a"), foreign, pod("b")]), "neither a metadata.uid nor a metadata.creationTimestamp"),
+        (list(&[pod("a"), json!("x"), pod("b")]), "reading item 1: invalid type"),
+    ] {
+        let (names, contents, read) = names(&input);
+        read.unwrap();
+        assert_eq!(names, ["a", "b"], "{input}");
+        let [why] = contents.unreadable.as_slice() else { panic!("{input}: {:?}", contents.unreadable) };
+        assert!(why.contains(said), "{input}: {why}");
+        assert_eq!(why.matches("invalid type").count().max(1), 1, "said once: {why}");
+    }
+}
+
+#[test]
+fn what_ends_the_reading_is_refused() {
+    for (input, said) in [
         (r#"{"kind": "List", "items": [{"kind": "Pod""#.to_owned(), "reading pods: EOF"),
-        (r#"{"kind": "Pod"} x"#.to_owned(), "reading pods: expected value"),
-        ("[1]".to_owned(), "expected a Pod or a List"),
+        (r#"{"kind": "Service"} x"#.to_owned(), "reading pods: expected value"),
         ("kind: [".to_owned(), "reading pods: "),
         (String::new(), "the input is empty"),
         (" \n\n".to_owned(), "the input is empty"),
@@ -188,34 +304,159 @@ fn what_cannot_be_read_is_refused_with_its_place() {
         (json!({"a": 1}).to_string(), "the input holds 1 object without a kind"),
         (json!({"kind": "JobList", "items": [{"metadata": {}}]}).to_string(), "the input holds 1 Job"),
     ] {
-        let error = names(&input).expect_err(&input).to_string();
+        let error = names(&input).2.expect_err(&input).to_string();
         assert!(error.contains(said), "{input}: {error}");
     }
 }
 
 #[test]
-fn an_error_never_shows_the_env_of_a_pod() {
-    let pod = json!({"kind": "Pod", "metadata": {"name": "p", "labels": 1}, "spec": {"containers": [{"env": [{"name": "A", "value": "hunter2"}]}]}});
-    let error = names(&pod.to_string()).unwrap_err();
-    assert!(!format!("{error} {error:?}").contains("hunter2"));
+fn after_an_unreadable_object_the_output_is_whole_the_rest_is_judged_and_the_status_is_1() {
+    let bad = json!({"kind": "Pod", "metadata": {"name": "bad", "uid": 5}});
+    let broken_off = format!("{}{}", pod("a"), &pod("b").to_string()[..40]);
+    for (input, judged, said) in [
+        (list(&[pod("a"), bad, pod("b")]), 2, "(default/bad): metadata.uid"),
+        (broken_off, 1, "EOF"),
+        (fixture("forms/one-bad-of-three.json"), 2, "reading item"),
+        (fixture("forms/cluster-info-dump.txt"), 1, "expected"),
+        (fixture("forms/watch-broken-off.json"), 1, "EOF"),
+        (fixture("forms/python-client.json"), 0, "neither"),
+    ] {
+        let output = stowage_reap(input.as_bytes(), &[]);
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let talk = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((rows.len(), output.status.code()), (judged, Some(1)), "{talk}");
+        assert!(talk.contains(said), "{talk}");
+    }
 }
 
 #[test]
-fn a_failing_output_ends_the_reading() {
-    let pod = json!({"kind": "Pod", "metadata": {"name": "p"}});
-    let mut seen = 0;
-    let error = read_pods(format!("{pod}{pod}").as_bytes(), &mut |_| {
-        seen += 1;
-        Err(std::io::ErrorKind::BrokenPipe.into())
-    })
-    .unwrap_err();
-    assert!(matches!(error, InputError::Write(_)), "{error}");
-    assert_eq!(seen, 1);
+fn forms_from_the_field_are_read() {
+    for (name, judged) in [
+        ("watch-events.json", 0),
+        ("watch.yaml", 1),
+        ("array.json", 2),
+        ("list-of-lists.json", 1),
+        ("negative-restarts.json", 1),
+    ] {
+        let output = stowage_reap(fixture(&format!("forms/{name}")).as_bytes(), &[]);
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((rows.len(), output.status.code()), (judged, Some(0)), "{name}");
+    }
+}
+
+#[test]
+fn the_exit_code_counts_pods_with_something_to_do() {
+    let of_deployment = running("web", "ReplicaSet", "web");
+    let mut of_deployment = of_deployment;
+    of_deployment["metadata"]["ownerReferences"][0]["apiVersion"] = json!("apps/v1");
+    let mut mirror = running("static", "Job", "x");
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    let quiet = stowage_reap(list(&[of_deployment.clone(), mirror]).as_bytes(), &["--exit-code"]);
+    assert_eq!(quiet.status.code(), Some(0), "{}", String::from_utf8_lossy(&quiet.stdout));
+    let due = stowage_reap(list(&[of_deployment, running("run", "Job", "j")]).as_bytes(), &["--exit-code"]);
+    assert_eq!(due.status.code(), Some(1));
+}
+
+#[test]
+fn an_owner_is_named_and_counted_once() {
+    let pods: Vec<Value> = (0..20).map(|index| running(&format!("w-{index}"), "Job", "j")).collect();
+    let (table, _) = table_of(&list(&pods), false);
+    assert!(table.contains("20 due (1 delete-owner for 20 pods)"), "{table}");
+    let (rows, _) = json_of(&list(&pods));
+    assert_eq!((&rows[0]["action"], &rows[0]["owner"]), (&json!("delete-owner"), &json!("Job/j")));
+}
+
+#[test]
+fn what_siblings_do_and_who_owns_the_owner_is_read_out_of_the_dump_whatever_its_order() {
+    let mut waits = running("waits", "Job", "j");
+    waits["status"]["phase"] = json!("Pending");
+    let alone = json_of(&list(&[waits.clone()])).0;
+    assert_eq!(alone[0]["action"], "delete-owner");
+    let beside = json_of(&list(&[waits.clone(), running("works", "Job", "j")])).0;
+    assert_eq!(beside[0]["action"], "delete");
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "uid": "j", "ownerReferences":
+        [{"apiVersion": "core.polyaxon.com/v1", "kind": "Operation", "name": "op", "uid": "op", "controller": true}]},
+        "spec": {"backoffLimit": 0}});
+    let climbed = json_of(&list(&[waits.clone(), job.clone()])).0;
+    assert_eq!(climbed[0]["owner"], "Operation/op");
+    let spent = json_of(&list(&[job, waits, running("works", "Job", "j")])).0;
+    assert_eq!(spent[0]["action"], "report", "{}", spent[0]["reason"]);
+}
+
+#[test]
+fn a_node_of_the_dump_says_whether_its_pods_are_lost() {
+    let node = json!({"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions":
+        [{"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-01-05T11:00:00Z"}]}});
+    let (rows, _) = json_of(&list(&[running("run", "Job", "j"), node]));
+    assert_eq!((&rows[0]["state"], &rows[0]["since"]), (&json!("unknown"), &json!("2026-01-05T11:00:00Z")));
+    let away = json!({"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let (rows, _) = json_of(&list(&[running("run", "Job", "j"), away]));
+    assert_eq!(
+        (&rows[0]["state"], &rows[0]["due"], &rows[0]["action"]),
+        (&json!("running"), &json!(false), &json!("none"))
+    );
+    assert!(rows[0]["reason"].as_str().unwrap().starts_with("its node is not ready"), "{}", rows[0]);
+}
+
+const BY_NAMESPACE: &str = "{apiVersion: stowage.dev/v1alpha1, kind: ClusterInjectionPolicy, metadata: {name: ml},
+    spec: {match: {podSelector: {}, namespaceSelector: {matchLabels: {team: ml}}}, stateThresholds: {running: 24h}}}";
+
+#[test]
+fn a_policy_by_namespace_labels_is_judged_by_the_dump_or_the_option_and_else_warned_of() {
+    let run = running("run", "Job", "j");
+    let namespace = |team: &str| json!({"kind": "Namespace", "metadata": {"name": "ns", "labels": {"team": team}}});
+    let due = |verdicts: &Verdicts| count(&verdicts.rows).due;
+    let (unknown, _) = judged_under(BY_NAMESPACE, &[], &list(&[run.clone()]));
+    assert_eq!((due(&unknown), unknown.warnings.len()), (0, 1));
+    let warning = unknown.warnings.first().unwrap();
+    assert!(warning.contains("policy ml") && warning.contains("--namespace-labels"), "{warning}");
+    let (dumped, _) = judged_under(BY_NAMESPACE, &[], &list(&[run.clone(), namespace("ml")]));
+    assert_eq!((due(&dumped), dumped.warnings.len()), (1, 0));
+    let (optional, _) = judged_under(BY_NAMESPACE, &[("team", "ml")], &list(&[run.clone()]));
+    assert_eq!((due(&optional), optional.warnings.len()), (1, 0));
+    let (other, _) = judged_under(BY_NAMESPACE, &[("team", "ml")], &list(&[run, namespace("web")]));
+    assert_eq!((due(&other), other.warnings.len()), (0, 0), "what the dump says counts");
+}
+
+#[test]
+fn a_namespaced_policy_is_called_by_its_namespace_and_one_of_on_exceeded_alone_counts() {
+    let policies = "
+{apiVersion: stowage.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: same, namespace: ns},
+ spec: {match: {podSelector: {}}, onExceeded: {action: Report}}}
+---
+{apiVersion: stowage.dev/v1alpha1, kind: ClusterInjectionPolicy, metadata: {name: same},
+ spec: {match: {podSelector: {}}, stateThresholds: {failed: 1h}}}
+";
+    let mut own = running("run", "Job", "j");
+    own["metadata"]["annotations"] = json!({"stowage.dev/running-threshold": "1h"});
+    let (verdicts, _) = judged_under(policies, &[], &list(&[own]));
+    let row = &rows_of(&verdicts)[0];
+    assert_eq!((&row["policy"], &row["action"]), (&json!("ns/same"), &json!("report")), "{row}");
+}
+
+#[test]
+fn what_one_object_cannot_say_is_in_the_reason() {
+    let (waits, _) = judged_under(&POLICY.replace("'-1'", "30m"), &[], &list(&[pod("a")]));
+    let rows = rows_of(&waits);
+    assert!(rows[0]["reason"].as_str().unwrap().contains("scheduling gate"), "{}", rows[0]);
+    let mut loops = running("run", "Job", "j");
+    loops["status"]["containerStatuses"] = json!([{"name": "c", "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "startedAt": CREATED, "finishedAt": CREATED}}}]);
+    let (rows, _) = json_of(&list(&[loops]));
+    assert!(rows[0]["reason"].as_str().unwrap().contains("the kubelet hides"), "{}", rows[0]);
+}
+
+#[test]
+fn an_error_never_shows_the_env_of_a_pod() {
+    let pod = json!({"kind": "Pod", "metadata": {"name": "p", "labels": 1}, "spec": {"containers": [{"env": [{"name": "A", "value": "hunter2"}]}]}});
+    let (_, contents, _) = names(&pod.to_string());
+    assert_eq!(contents.unreadable_count, 1);
+    assert!(!format!("{:?}", contents.unreadable).contains("hunter2"));
 }
 
 #[test]
 fn names_from_a_file_send_no_escape_codes_to_a_terminal() {
-    let pod = json!({"kind": "Pod", "metadata": {"name": "p\u{1b}[2J", "namespace": "n\u{7}"}});
+    let pod = json!({"kind": "Pod", "metadata": {"name": "p\u{1b}[2J", "namespace": "n\u{7}", "uid": "u"}});
     let (table, _) = table_of(&pod.to_string(), false);
     assert!(!table.contains(['\u{1b}', '\u{7}']), "{table:?}");
 }
@@ -227,14 +468,14 @@ fn nothing_in_an_empty_list_is_said_plainly() {
 }
 
 /// A PodList of `pods` pods, made as it is read, `kind` at its end.
-struct Dump {
+struct EndlessList {
     item: Vec<u8>,
     pods: usize,
     buffer: Vec<u8>,
     at: usize,
 }
 
-impl Read for Dump {
+impl Read for EndlessList {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if self.at == self.buffer.len() {
             if self.pods == 0 {
@@ -257,14 +498,12 @@ impl Read for Dump {
 fn a_list_longer_than_memory_would_like_is_passed_on_pod_by_pod() {
     let dump: Value = serde_json::from_str(&fixture("mixed.json")).unwrap();
     let item = serde_json::to_vec(&dump["items"][0]).unwrap();
-    let dump = Dump { item, pods: 5_000, buffer: br#"{"items": ["#.to_vec(), at: 0 };
-    let mut largest = 0;
+    let dump = EndlessList { item, pods: 5_000, buffer: br#"{"items": ["#.to_vec(), at: 0 };
     let mut pods = 0;
-    read_pods(BufReader::new(dump), &mut |pod| {
-        pods += 1;
-        largest = largest.max(pod.metadata.name.len());
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!((pods, largest), (5_000, "train-7f3k".len()));
+    let (contents, read) = read_dump(BufReader::new(dump), &mut |object| {
+        pods += usize::from(matches!(object, DumpObject::Pod(_)));
+        true
+    });
+    read.unwrap();
+    assert_eq!((pods, contents.pods), (5_000, 5_000));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stowage::deadline::Deadlines;
 use stowage::duration::{Threshold, parse};
 use stowage::threshold::resolve::{Limit, Word};
-use stowage::threshold::spec::OnExceededSpec;
+use stowage::threshold::spec::OnExceeded;
 use stowage::threshold::{NodeReadiness, State, Thresholds, WatchedPod, evaluate};
 
 const DAY: i64 = 86_400;
@@ -27,7 +27,7 @@ fn thresholds(policy: u8) -> Thresholds {
             threshold,
             word: Word::Policy,
             policy: "p".into(),
-            on_exceeded: OnExceededSpec::default(),
+            on_exceeded: OnExceeded::default(),
             policy_threshold: Some(threshold),
         };
         (state, limit)

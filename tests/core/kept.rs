@@ -102,6 +102,9 @@ fn an_end_without_a_time_counts_from_when_it_was_first_seen() {
     let first = kept(None, &rejected, "2026-11-27T06:00:00Z");
     assert_eq!((first.state, first.since), (State::Failed, Some(time("2026-11-27T06:00:00Z"))));
     assert_eq!(kept(Some(&first), &rejected, "2026-11-27T07:00:00Z").since, first.since);
+    let mut written = rejected;
+    written["metadata"]["managedFields"] = json!([{"subresource": "status", "time": "2026-11-27T05:35:58Z"}]);
+    assert_eq!(kept(None, &written, "2026-11-27T06:00:00Z").since, Some(time("2026-11-27T05:35:58Z")));
 }
 
 #[test]

@@ -10,10 +10,11 @@ use std::{
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules of the core with what each may use, from the lowest to the highest.
-const CORE: [(&str, &[&str]); 17] = [
+const CORE: [(&str, &[&str]); 18] = [
     ("json", &[]),
     ("names", &[]),
     ("quantity", &[]),
+    ("columns", &[]),
     ("duration", &[]),
     ("reason", &[]),
     ("field_error", &["names"]),
@@ -58,7 +59,7 @@ const CORE: [(&str, &[&str]); 17] = [
     ),
     ("admission", &["inject", "json", "pod", "policy", "reason"]),
     ("deadline", &["threshold"]),
-    ("reaper", &["duration", "field_error", "labels", "names", "policy", "reason", "threshold"]),
+    ("reaper", &["columns", "duration", "field_error", "labels", "names", "policy", "reason", "threshold"]),
 ];
 
 /// The edges with what each may use; they are thin, and only `cli` wires them.

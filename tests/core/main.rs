@@ -32,6 +32,7 @@ mod preemption_model;
 mod properties;
 mod protocol;
 mod reinvocation;
+mod removal;
 mod resolve;
 mod rfc6902;
 mod rules;

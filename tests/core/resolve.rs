@@ -1,19 +1,18 @@
-//! Whose word a threshold is, and what is done about a due pod.
+//! Whose word a threshold is.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stowage::duration::Threshold;
-use stowage::threshold::action::OwnerKind;
 use stowage::threshold::resolve::{Limit, PolicyThresholds, Resolved, Word, resolve};
-use stowage::threshold::spec::{OnExceededSpec, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{Action, ActionRules, Decision, State, WatchedPod, judge};
+use stowage::threshold::spec::{ActionSpec, OnExceeded, OnExceededSpec, StateThresholds, StateThresholdsSpec};
+use stowage::threshold::{State, WatchedPod};
 
 struct Policy {
     name: Arc<str>,
     cluster: bool,
-    thresholds: StateThresholds,
-    on_exceeded: OnExceededSpec,
+    thresholds: Option<StateThresholds>,
+    on_exceeded: OnExceeded,
 }
 
 fn policy(name: &str, thresholds: Value, action: &str) -> Policy {
@@ -21,9 +20,13 @@ fn policy(name: &str, thresholds: Value, action: &str) -> Policy {
     Policy {
         name: name.into(),
         cluster: !name.starts_with("ns-"),
-        thresholds: spec.compile().unwrap(),
-        on_exceeded: serde_json::from_value(json!({"action": action})).unwrap(),
+        thresholds: Some(spec.compile().unwrap()),
+        on_exceeded: on_exceeded(json!({"action": action})),
     }
+}
+
+fn on_exceeded(spec: Value) -> OnExceeded {
+    serde_json::from_value::<OnExceededSpec>(spec).unwrap().compile().unwrap()
 }
 
 fn resolved(pod: &WatchedPod, policies: &[Policy]) -> Resolved {
@@ -32,11 +35,11 @@ fn resolved(pod: &WatchedPod, policies: &[Policy]) -> Resolved {
         .map(|policy| PolicyThresholds {
             name: &policy.name,
             cluster: policy.cluster,
-            thresholds: &policy.thresholds,
+            thresholds: policy.thresholds.as_ref(),
             on_exceeded: policy.on_exceeded,
         })
         .collect();
-    resolve(pod, &policies)
+    resolve(&pod.words(), &policies)
 }
 
 fn pod(metadata: Value) -> WatchedPod {
@@ -182,163 +185,72 @@ fn where_overrides_are_not_allowed_others_words_are_left_out() {
     assert_eq!(resolved.warnings.len(), 3);
 }
 
-/// A pod that has been running for a day, under `running: 1h`.
-fn decided(metadata: Value, spec: Value, action: &str) -> Decision {
-    let mut pod = pod(metadata);
-    if let Some(priority) = spec["priority"].as_i64() {
-        pod.spec.priority = i32::try_from(priority).unwrap();
-    }
-    pod.spec.priority_class_name = spec["priorityClassName"].as_str().unwrap_or_default().to_owned();
-    decision(&pod, action, "2026-01-02T00:00:00Z")
-}
-
-fn decision(pod: &WatchedPod, action: &str, now: &str) -> Decision {
-    let rules =
-        ActionRules { owners: vec!["argoproj.io/Workflow".parse().unwrap()], own_namespace: "stowage".to_owned() };
-    let policies = [policy("a", json!({"running": "1h", "succeeded": "1h", "terminating": "1h"}), action)];
-    let resolved = resolved(pod, &policies);
-    judge(pod, &resolved.thresholds, &rules, now.parse().unwrap()).decision
-}
-
-fn owned_by(api_version: &str, kind: &str) -> Value {
-    json!({"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "1"},
-        {"apiVersion": api_version, "kind": kind, "name": "o", "uid": "2", "controller": true}]})
+#[test]
+fn a_policy_with_on_exceeded_alone_says_what_happens_to_pods_whose_threshold_is_their_own() {
+    let mut alone = policy("ns-team", json!({}), "Report");
+    alone.thresholds = None;
+    let policies = [alone, policy("b", json!({"failed": "1h"}), "Delete")];
+    let resolved = resolved(&annotated(json!({"stowage.dev/running-threshold": "2h"})), &policies);
+    let action = |state| limit(&resolved, state).on_exceeded.actions.of(state);
+    assert_eq!(said(&resolved, State::Running), (threshold("2h"), Word::Pod, "ns-team"));
+    assert_eq!(action(State::Running), ActionSpec::Report);
+    assert_eq!((said(&resolved, State::Failed).2, action(State::Failed)), ("b", ActionSpec::Delete));
 }
 
 #[test]
-fn the_action_follows_the_controller_and_the_policy() {
-    let job = || owned_by("batch/v1", "Job");
-    let bare = json!({"ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "1"}]});
-    for (metadata, action, expect) in [
-        (json!({}), "Auto", Action::Delete),
-        (bare, "Auto", Action::Delete),
-        (json!({}), "Owner", Action::Report),
-        (json!({}), "Evict", Action::Evict),
-        (json!({}), "Report", Action::Report),
-        (job(), "Auto", Action::DeleteOwner),
-        (job(), "Owner", Action::DeleteOwner),
-        (job(), "Delete", Action::Delete),
-        (job(), "Evict", Action::Evict),
-        (job(), "Report", Action::Report),
-        (owned_by("batch.volcano.sh/v1alpha1", "Job"), "Auto", Action::DeleteOwner),
-        (owned_by("kubeflow.org/v2beta1", "MPIJob"), "Auto", Action::DeleteOwner),
-        (owned_by("sparkoperator.k8s.io/v1beta2", "SparkApplication"), "Auto", Action::DeleteOwner),
-        (owned_by("argoproj.io/v1alpha1", "Workflow"), "Auto", Action::DeleteOwner),
-        (owned_by("tekton.dev/v1", "TaskRun"), "Auto", Action::Report),
-        (owned_by("evil.example/v1", "Job"), "Auto", Action::Report),
-        (owned_by("v1", "Pod"), "Auto", Action::Report),
-        (owned_by("apps/v1", "ReplicaSet"), "Auto", Action::Report),
-        (owned_by("apps/v1", "StatefulSet"), "Delete", Action::Report),
-        (owned_by("apps/v1", "DaemonSet"), "Delete", Action::None),
-        (owned_by("v1", "Node"), "Delete", Action::None),
+fn a_pod_that_asks_to_be_left_alone_is_unless_a_policy_forbids_it() {
+    let spared = annotated(json!({"stowage.dev/reap": "false"}));
+    let by_label = pod(json!({"labels": {"stowage.dev/reap": "false"}}));
+    let open = [policy("a", json!({"running": "1h"}), "Auto")];
+    assert!(resolved(&spared, &open).is_spared && resolved(&by_label, &open).is_spared);
+    assert!(!resolved(&annotated(json!({"stowage.dev/reap": "true"})), &open).is_spared);
+    let closed = [policy("a", json!({"running": "1h", "overrides": {"allow": false}}), "Auto")];
+    let forbidden = resolved(&spared, &closed);
+    assert!(!forbidden.is_spared && forbidden.warnings[0].contains("allows no overrides"), "{:?}", forbidden.warnings);
+    let wrong = resolved(&annotated(json!({"stowage.dev/reap": "no"})), &open);
+    assert!(!wrong.is_spared && wrong.warnings[0].contains("neither true nor false"), "{:?}", wrong.warnings);
+}
+
+#[test]
+fn the_words_of_a_pod_are_read_once_for_webhook_and_watcher() {
+    let words = annotated(
+        json!({"stowage.dev/executing-threshold": "5h", "stowage.dev/state-thresholds": r#"{"failed": -1}"#}),
+    )
+    .words();
+    assert!(words.says_thresholds && words.warnings.is_empty(), "{:?}", words.warnings);
+    let said: Vec<(State, Threshold)> = words.thresholds().collect();
+    assert_eq!(said, [(State::Running, threshold("5h")), (State::Failed, Threshold::Never)]);
+    let wrong = annotated(json!({"stowage.dev/executing-threshold": "soon"})).words();
+    assert!(wrong.says_thresholds && wrong.warnings[0].contains("executing-threshold"), "{:?}", wrong.warnings);
+}
+
+#[test]
+fn an_action_may_be_one_word_or_one_for_each_state() {
+    let each =
+        on_exceeded(json!({"action": {"default": "Delete", "pendingScheduled": "Report", "executing": "Owner"}}));
+    for (state, action) in [
+        (State::PendingScheduled, ActionSpec::Report),
+        (State::Running, ActionSpec::Owner),
+        (State::ImagePullBackoff, ActionSpec::Delete),
+        (State::ContainerError, ActionSpec::Delete),
     ] {
-        let decision = decided(metadata.clone(), json!({}), action);
-        assert_eq!(decision.action, expect, "{action} {metadata}: {}", decision.reason);
-        assert!(!decision.reason.is_empty());
-        if expect == Action::DeleteOwner {
-            assert_eq!(decision.owner.unwrap().uid, "2");
-        }
+        assert_eq!(each.actions.of(state), action, "{state:?}");
     }
-}
-
-#[test]
-fn what_belongs_to_the_cluster_is_never_touched() {
-    for (metadata, spec) in [
-        (json!({"annotations": {"kubernetes.io/config.mirror": "x"}}), json!({})),
-        (json!({"annotations": {"kubernetes.io/config.source": "file"}}), json!({})),
-        (json!({"namespace": "kube-system"}), json!({})),
-        (json!({"namespace": "stowage"}), json!({})),
-        (json!({}), json!({"priority": 2_000_000_000})),
-        (json!({}), json!({"priorityClassName": "system-cluster-critical"})),
+    assert_eq!(on_exceeded(json!({})).actions.of(State::Failed), ActionSpec::Auto);
+    for (wrong, field, word) in [
+        (json!({"action": "Kill"}), "action", "Auto, Delete"),
+        (json!({"action": 5}), "action", "Auto, Delete"),
+        (json!({"action": {"default": "Kill"}}), "action.default", "Auto, Delete"),
+        (json!({"action": {"pending": "Auto"}}), "action.pending", "pendingScheduled"),
+        (json!({"action": {"running": "Auto", "executing": "Auto"}}), "action.running", "two names"),
+        (json!({"noticeBefore": "soon"}), "noticeBefore", "unit"),
+        (json!({"noticeBefore": -1}), "noticeBefore", "never"),
     ] {
-        let decision = decided(metadata.clone(), spec.clone(), "Delete");
-        assert_eq!(decision.action, Action::None, "{metadata} {spec}");
+        let errors = serde_json::from_value::<OnExceededSpec>(wrong.clone()).unwrap().compile().unwrap_err();
+        let [error] = errors.as_slice() else { panic!("{wrong}: {errors:?}") };
+        assert!(error.path.starts_with("action") || error.path == field, "{wrong}: {error}");
+        assert!(error.message.contains(word), "{wrong}: {error}");
     }
-    assert_eq!(
-        decided(json!({"annotations": {"kubernetes.io/config.source": "api"}}), json!({}), "Delete").action,
-        Action::Delete
-    );
-    assert_eq!(decided(json!({}), json!({"priority": 1_000_000_000}), "Delete").action, Action::Delete);
-}
-
-#[test]
-fn a_pod_that_is_not_due_says_what_will_be_done() {
-    let decision = decision(&pod(json!({})), "Auto", "2026-01-01T00:30:00Z");
-    assert_eq!(decision.action, Action::None);
-    assert_eq!(decision.reason, "then delete: it has no controller");
-}
-
-#[test]
-fn a_threshold_that_the_pod_made_shorter_reaches_the_owner_only_when_the_policys_has_passed_too() {
-    let mut metadata = owned_by("batch/v1", "Job");
-    metadata["annotations"] = json!({"stowage.dev/running-threshold": "1m"});
-    let pod = pod(metadata);
-    let early = decision(&pod, "Auto", "2026-01-01T00:30:00Z");
-    assert_eq!((early.action, early.again), (Action::Report, "2026-01-01T01:00:00Z".parse().ok()));
-    assert_eq!(decision(&pod, "Auto", "2026-01-01T01:00:00Z").action, Action::DeleteOwner);
-    assert_eq!(decision(&pod, "Delete", "2026-01-01T00:30:00Z").action, Action::Delete, "its own pod it may end");
-}
-
-#[test]
-fn a_forged_short_lived_pod_does_not_reach_an_owner() {
-    let policies = [policy("a", json!({"running": "1s"}), "Auto")];
-    let pod = pod(owned_by("batch/v1", "Job"));
-    let resolved = resolved(&pod, &policies);
-    let at = |now: &str| judge(&pod, &resolved.thresholds, &ActionRules::default(), now.parse().unwrap()).decision;
-    assert_eq!(at("2026-01-01T00:00:29Z").action, Action::None);
-    assert_eq!(at("2026-01-01T00:00:29Z").again, "2026-01-01T00:00:30Z".parse().ok());
-    assert_eq!(at("2026-01-01T00:00:30Z").action, Action::DeleteOwner);
-}
-
-#[test]
-fn a_spark_executor_climbs_through_its_driver() {
-    let mut metadata = owned_by("v1", "Pod");
-    metadata["labels"] = json!({"spark-role": "executor"});
-    let decision = decided(metadata, json!({}), "Auto");
-    assert_eq!(decision.action, Action::DeleteOwner);
-    assert_eq!(decision.owner.unwrap().kind, "Pod");
-}
-
-#[test]
-fn a_pod_that_has_ended_does_not_take_its_working_siblings_along() {
-    let ended = |metadata: Value| {
-        let mut pod = pod(metadata);
-        pod.status.phase = stowage::threshold::pod::Phase::Succeeded;
-        let ended = json!({"name": "c", "state": {"terminated": {"finishedAt": "2026-01-01T01:00:00Z"}}});
-        pod.status.container_statuses = vec![serde_json::from_value(ended).unwrap()];
-        pod
-    };
-    let now = "2026-01-02T00:00:00Z";
-    assert_eq!(decision(&ended(owned_by("batch/v1", "Job")), "Auto", now).action, Action::Delete);
-    assert_eq!(decision(&ended(owned_by("kubeflow.org/v1", "PyTorchJob")), "Auto", now).action, Action::Report);
-    assert_eq!(decision(&ended(owned_by("kubeflow.org/v1", "PyTorchJob")), "Owner", now).action, Action::DeleteOwner);
-    assert_eq!(decision(&ended(json!({})), "Auto", now).action, Action::Delete);
-}
-
-#[test]
-fn a_pod_that_is_being_deleted_is_not_deleted_again_unasked() {
-    // podgc deletes finalizer-held pods again every 20 s (kubernetes PR 141190).
-    let terminating = pod(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}));
-    let now = "2026-01-02T00:00:00Z";
-    assert_eq!(decision(&terminating, "Auto", now).action, Action::Report);
-    assert_eq!(decision(&terminating, "Evict", now).action, Action::Report);
-    assert_eq!(decision(&terminating, "Delete", now).action, Action::Delete);
-}
-
-#[test]
-fn an_owner_kind_is_a_group_and_a_kind() {
-    assert!("argoproj.io/Workflow".parse::<OwnerKind>().is_ok());
-    for wrong in [
-        "Workflow",
-        "argoproj.io/v1/Workflow",
-        "argoproj.io/",
-        "/Pod",
-        "apps/v1",
-        "v1/pod",
-        "apps/ReplicaSet",
-        "apps/DaemonSet",
-        "batch/CronJob",
-    ] {
-        assert!(wrong.parse::<OwnerKind>().is_err(), "{wrong}");
-    }
+    let notice = on_exceeded(json!({"noticeBefore": "10m"})).notice_before;
+    assert_eq!(notice, Some(std::time::Duration::from_secs(600)));
 }

@@ -8,30 +8,28 @@ use regex::Regex;
 use serde_json::{Value, json};
 use stowage::duration::{Threshold, parse};
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
-use stowage::threshold::spec::{OnExceededSpec, StateThresholdsSpec, TimeString};
-use stowage::threshold::{
-    ActionRules, Judgement, NodeReadiness, State, Verdict, WatchedNode, WatchedPod, evaluate, judge,
-};
+use stowage::threshold::spec::{OnExceeded, StateThresholdsSpec, TimeString};
+use stowage::threshold::{NodeReadiness, State, Verdict, WatchedNode, WatchedPod, evaluate};
 
 const POLICY_NAME: &str = "case";
 
 /// Judges a pod under one ClusterInjectionPolicy with those thresholds, given in snake_case.
-fn judged<T>(pod: &Value, thresholds: &Value, now: &str, look: impl FnOnce(&Judgement<'_>) -> T) -> T {
+fn verdict(pod: &Value, thresholds: Value, now: &str) -> Verdict {
     let pod: WatchedPod = serde_json::from_value(pod.clone()).unwrap();
     let camel: serde_json::Map<String, Value> =
         thresholds.as_object().unwrap().iter().map(|(key, value)| (camel_case(key), value.clone())).collect();
     let spec: StateThresholdsSpec = serde_json::from_value(Value::Object(camel)).unwrap();
     let compiled = spec.compile().unwrap();
     let name: Arc<str> = POLICY_NAME.into();
-    let policy =
-        PolicyThresholds { name: &name, cluster: true, thresholds: &compiled, on_exceeded: OnExceededSpec::default() };
-    let resolved = resolve(&pod, &[policy]);
+    let policy = PolicyThresholds {
+        name: &name,
+        cluster: true,
+        thresholds: Some(&compiled),
+        on_exceeded: OnExceeded::default(),
+    };
+    let resolved = resolve(&pod.words(), &[policy]);
     assert!(resolved.warnings.is_empty(), "{:?}", resolved.warnings);
-    look(&judge(&pod, &resolved.thresholds, &ActionRules::default(), time(now)))
-}
-
-fn verdict(pod: &Value, thresholds: Value, now: &str) -> Verdict {
-    judged(pod, &thresholds, now, |judgement| judgement.verdict)
+    evaluate(&pod, NodeReadiness::Unheard, &resolved.thresholds, time(now))
 }
 
 fn camel_case(snake: &str) -> String {
@@ -98,7 +96,7 @@ fn what_a_kubelet_reports_is_judged_as_what_was_done_to_the_pod() {
         for object in objects.iter().filter(|object| object["kind"] == "Pod") {
             let pod: WatchedPod = serde_json::from_value(object.clone()).unwrap();
             let node = if pod.spec.node_name.is_empty() { NodeReadiness::Unheard } else { node };
-            let got = evaluate(&pod, node, &resolve(&pod, &[]).thresholds, time(case["now"].as_str().unwrap()));
+            let got = evaluate(&pod, node, &resolve(&pod.words(), &[]).thresholds, time(case["now"].as_str().unwrap()));
             let is_state = case["states"].as_array().unwrap().iter().any(|state| state == got.state.name());
             let is_since = match case.get("since") {
                 None => true,
@@ -363,7 +361,7 @@ fn a_start_in_the_future_is_due_later_and_a_far_threshold_is_far() {
 fn nobodys_threshold_is_no_threshold() {
     let running = pod("Running", json!({}));
     let pod: WatchedPod = serde_json::from_value(running).unwrap();
-    let resolved = resolve(&pod, &[]);
+    let resolved = resolve(&pod.words(), &[]);
     let got = evaluate(&pod, NodeReadiness::Unheard, &resolved.thresholds, time("2999-01-01T00:00:00Z"));
     assert_eq!((got.threshold, got.deadline, got.due), (None, None, false));
 }

@@ -1,6 +1,7 @@
 //! `-o explain`: which policy and modifier did what, what was skipped, and why.
 
 use crate::{
+    columns::{Columns, Tone},
     inject::{
         Decision,
         report::{Refusal, Step},
@@ -8,6 +9,7 @@ use crate::{
     policy::near_miss::NearMiss,
 };
 
+const HEADER: [&str; 4] = ["POLICY", "MODIFIER", "OUTCOME", "WHY"];
 /// How many of the policies that nearly matched are named.
 const MISSES: usize = 8;
 
@@ -23,22 +25,13 @@ pub(super) fn table(name: &str, decision: &Result<Decision<'_>, Refusal>, misses
     let count = decision.patch.len();
     let operations = if count == 1 { "operation" } else { "operations" };
     let mut text = format!("{name}: {count} {operations}\n");
-    let mut rows = vec![["POLICY", "MODIFIER", "OUTCOME", "WHY"].map(str::to_owned).to_vec()];
-    for step in decision.report.steps() {
-        rows.extend(step_rows(step));
-    }
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..3).map(|column| width(column).unwrap_or(0)).collect();
-    if rows.len() > 1 {
+    let rows: Vec<[String; 4]> = decision.report.steps().iter().flat_map(step_rows).collect();
+    if !rows.is_empty() {
+        let mut columns = Columns::new(HEADER);
+        rows.iter().for_each(|row| columns.fit(row));
+        text.push_str(&format!("  {}\n", columns.line(&HEADER, |_| Tone::Plain)));
         for row in &rows {
-            let cells = row.iter().zip(widths.iter().map(Some).chain([None]));
-            let line: Vec<String> = cells
-                .map(|(cell, width)| match width {
-                    Some(width) => format!("{cell:width$}", width = *width),
-                    None => cell.clone(),
-                })
-                .collect();
-            text.push_str(&format!("  {}\n", line.join("  ").trim_end()));
+            text.push_str(&format!("  {}\n", columns.line(row, |_| Tone::Plain)));
         }
     }
     let steps: Vec<String> = decision.report.warnings().collect();
@@ -58,12 +51,12 @@ fn near(misses: &[NearMiss<'_>]) -> String {
 }
 
 /// A row for the step, and one more for every remark after the first.
-fn step_rows(step: &Step<'_>) -> Vec<Vec<String>> {
-    let head = [step.policy.id.to_string(), step.modifier.to_string(), step.outcome.word().to_owned()];
+fn step_rows(step: &Step<'_>) -> Vec<[String; 4]> {
+    let [policy, modifier, outcome] =
+        [step.policy.id.to_string(), step.modifier.to_string(), step.outcome.word().to_owned()];
     let more = (step.more > 0).then(|| format!("and {} more", step.more));
     let mut notes = step.notes.iter().map(|note| note.text.clone()).chain(more);
-    let mut first = head.to_vec();
-    first.push(notes.next().unwrap_or_default());
-    let rest = notes.map(|note| vec![String::new(), String::new(), String::new(), note]);
+    let first = [policy, modifier, outcome, notes.next().unwrap_or_default()];
+    let rest = notes.map(|note| [String::new(), String::new(), String::new(), note]);
     [first].into_iter().chain(rest).collect()
 }

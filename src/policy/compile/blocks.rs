@@ -14,7 +14,7 @@ use crate::{
         spec::ContainersSpec,
         template::{Kind, Template},
     },
-    threshold::spec::StateThresholds,
+    threshold::spec::{OnExceeded, StateThresholds},
 };
 
 impl Checker<'_> {
@@ -52,7 +52,7 @@ impl Checker<'_> {
             priority_class_name: spec.priority_class_name.clone().filter(|name| !name.is_empty()),
             defaults: self.defaults(),
             thresholds: self.thresholds(),
-            on_exceeded: spec.on_exceeded.unwrap_or_default(),
+            on_exceeded: self.on_exceeded(),
             placeholder_labels: BTreeSet::new(),
             notes: Vec::new(),
         };
@@ -162,6 +162,16 @@ impl Checker<'_> {
             Ok(defaults) => Some(defaults),
             Err(problems) => {
                 self.extend("defaults", problems);
+                None
+            }
+        }
+    }
+
+    fn on_exceeded(&mut self) -> Option<OnExceeded> {
+        match self.spec.on_exceeded.as_ref()?.compile() {
+            Ok(on_exceeded) => Some(on_exceeded),
+            Err(problems) => {
+                self.extend("onExceeded", problems);
                 None
             }
         }
