@@ -122,7 +122,7 @@ impl Dump {
                 }
             }
             DumpObject::Namespace(name, labels) => {
-                self.snapshot.namespaces.insert(name, labels);
+                Arc::make_mut(&mut self.snapshot.namespaces).insert(name, labels);
             }
             DumpObject::Node(node) => {
                 self.nodes.insert(node.metadata.name.clone(), node.readiness());
@@ -144,8 +144,8 @@ impl Dump {
             return;
         }
         for pod in self.pods.iter().flatten() {
-            if !self.snapshot.namespaces.contains_key(&*pod.namespace) {
-                self.snapshot.namespaces.insert(pod.namespace.to_string(), labels.clone());
+            if !self.snapshot.knows(&pod.namespace) {
+                Arc::make_mut(&mut self.snapshot.namespaces).insert(pod.namespace.to_string(), labels.clone());
             }
         }
     }
@@ -276,7 +276,7 @@ impl Dump {
         let index = &self.snapshot.policies;
         let labels = self.snapshot.namespace(&pod.namespace);
         let matching = index.matching(&pod.namespace, &labels, &pod.labels);
-        if !self.snapshot.namespaces.contains_key(&*pod.namespace) {
+        if !self.snapshot.knows(&pod.namespace) {
             let by_label = index.policies().iter().filter(|policy| asks_for_namespace_labels(policy));
             for policy in by_label.filter(|policy| policy.pods.matches(&pod.labels)) {
                 unknown.entry(policy.id.to_string()).or_default().insert(pod.namespace.clone());
