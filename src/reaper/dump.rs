@@ -37,6 +37,8 @@ pub struct Dump {
     rules: ActionRules,
     /// The labels that any policy selects pods by.
     asked_for: BTreeSet<String>,
+    /// Policies that cannot be judged where a namespace's labels are not known.
+    by_namespace_labels: Vec<Arc<Policy>>,
     pods: Vec<Option<HeldPod>>,
     places: HashMap<Arc<str>, usize>,
     nodes: HashMap<String, NodeReadiness>,
@@ -97,10 +99,16 @@ impl Dump {
         let policies = snapshot.policies.policies();
         let keys = policies.iter().flat_map(|policy| policy.pods.requirements()).map(|asked| asked.key.clone());
         let asked_for = keys.collect();
+        let by_namespace_labels = policies
+            .iter()
+            .filter(|policy| asks_for_namespace_labels(policy))
+            .map(|policy| (*policy).clone())
+            .collect();
         Self {
             snapshot,
             rules,
             asked_for,
+            by_namespace_labels,
             pods: Vec::new(),
             places: HashMap::new(),
             nodes: HashMap::new(),
@@ -277,8 +285,7 @@ impl Dump {
         let labels = self.snapshot.namespace(&pod.namespace);
         let matching = index.matching(&pod.namespace, &labels, &pod.labels);
         if !self.snapshot.knows(&pod.namespace) {
-            let by_label = index.policies().iter().filter(|policy| asks_for_namespace_labels(policy));
-            for policy in by_label.filter(|policy| policy.pods.matches(&pod.labels)) {
+            for policy in self.by_namespace_labels.iter().filter(|policy| policy.pods.matches(&pod.labels)) {
                 unknown.entry(policy.id.to_string()).or_default().insert(pod.namespace.clone());
             }
         }

@@ -102,6 +102,9 @@ fn kind(at: &str, schema: &Value) -> String {
     if schema["x-kubernetes-int-or-string"] == true {
         return "number or string".to_owned();
     }
+    if schema["x-kubernetes-preserve-unknown-fields"] == true && schema["type"].is_null() {
+        return "word, or object of words".to_owned();
+    }
     if let Value::Array(words) = &schema["enum"] {
         let words: Vec<String> = words.iter().map(|word| format!("`{}`", word.as_str().unwrap())).collect();
         return words.join(" ");

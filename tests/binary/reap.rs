@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use stowage::policy::snapshot::Loaded;
+use stowage::policy::loaded::Loaded;
 use stowage::reaper::dump::{Dump, Verdicts};
 use stowage::reaper::input::{Contents, DumpObject, InputError, read_dump};
 use stowage::reaper::table::{VerdictCount, count, write_json, write_table};

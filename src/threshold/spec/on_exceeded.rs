@@ -17,10 +17,9 @@ use crate::threshold::{PerState, State};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OnExceededSpec {
-    /// What is done: one word, or one for each state, as `{default: Auto, pendingScheduled: Report}`. `Auto` deletes a pod
-    /// without a controller; of a known controller it deletes what makes the pod again, or the pod alone while its
-    /// siblings are at work; any other is reported. `Delete` deletes the pod, `Owner` its controller; `Evict` evicts the
-    /// pod; `Report` writes an Event and nothing else.
+    /// `Auto`, `Delete` (the pod), `Owner` (what makes it again), `Evict` or `Report` (an Event); or one for each state, as
+    /// `{default: Auto, pendingScheduled: Report}`. `Auto` deletes a bare pod, the owner of others, or the pod alone while
+    /// its siblings work, and reports the rest.
     #[serde(default)]
     pub action: ActionsSpec,
     /// Seconds that the pod gets to end; absent: the pod's own `terminationGracePeriodSeconds`.
