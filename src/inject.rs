@@ -34,6 +34,7 @@ use crate::{
         marker::{Marker, OriginalPod},
         pod_security::PodSecurityLevel,
         report::{Refusal, StepId, StepOutcome, Steps},
+        scheduling::binding_policy,
         select::{select, username},
     },
     labels::Labels,
@@ -91,6 +92,8 @@ struct Injection<'a, 'p> {
     earlier: &'a EarlierPass,
     /// Whether `metadata` is made, where the pod had none.
     metadata_made: bool,
+    /// The pod wants no injection, so that nothing acts but the preemption that binds it.
+    opts_out: bool,
 }
 
 /// Decides what is to be done to `pod`.
@@ -107,7 +110,9 @@ pub fn decide<'p>(
     let marker = Marker::read(pod);
     let earlier = marker.as_ref().map(EarlierPass::of).unwrap_or_default();
     let (original, policies) = select(pod, context, snapshot, marker.as_ref(), &earlier);
-    if controls::opts_out(pod, &original) {
+    let opts_out = controls::opts_out(pod, &original);
+    let policies = if opts_out { binding_policy(&policies).into_iter().collect() } else { policies };
+    if opts_out && policies.is_empty() {
         let left_alone = Decision::left_alone("the pod says stowage.dev/inject: \"false\"");
         return Ok(Decision { opted_out: true, ..left_alone });
     }
@@ -115,6 +120,9 @@ pub fn decide<'p>(
         return Ok(Decision::left_alone("the pod has no spec"));
     }
     let mut notes = Vec::new();
+    if let (true, Some(policy)) = (opts_out, policies.first()) {
+        notes.push(Reason::OptOutWhereBound.note(&[&controls::INJECT, &policy.id]));
+    }
     if snapshot.is_unanswered(context.namespace) {
         // The name alone is known: no policy that selects by another label, and no level of pod security.
         notes.push(Reason::NamespaceUnknown.note(&[&context.namespace]));
@@ -146,6 +154,7 @@ pub fn decide<'p>(
         marker: marker.as_ref(),
         earlier: &earlier,
         metadata_made: false,
+        opts_out,
     };
     injection.run(&mut notes)?;
     let Injection { patch, report, .. } = injection;
@@ -181,26 +190,21 @@ impl Decision<'_> {
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
     fn run(&mut self, notes: &mut Vec<Note>) -> Result<(), Refusal> {
-        for policy in self.policies {
-            for modifier in &policy.storage {
-                let step = self.report.begin(policy, modifier.path.as_str());
-                self.merge(policy, &modifier.unit, step)?;
-            }
-            if let Some(auto_mount) = &policy.auto_mount {
-                self.auto_mount(policy, auto_mount)?;
-            }
-            if let Some(catalogue) = &policy.persistence {
-                self.persistence(policy, catalogue)?;
-            }
-            self.env(policy)?;
-        }
         let mut labels = self.original.our_labels().clone();
-        self.metadata(&mut labels)?;
-        self.image_pull_policy();
-        let has_our_account = self.defaults();
-        self.priority_class()?;
+        let mut has_our_account = false;
+        if !self.opts_out {
+            for policy in self.policies {
+                self.containers(policy)?;
+            }
+            self.metadata(&mut labels)?;
+            self.image_pull_policy();
+            has_our_account = self.defaults();
+            self.priority_class()?;
+        }
         self.apply_placement()?;
-        self.thresholds(notes);
+        if !self.opts_out {
+            self.thresholds(notes);
+        }
         let pod = self.draft.pod;
         self.draft.write(&mut self.patch);
         if !self.context.template {
@@ -214,6 +218,21 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
         self.finish_metadata(pod);
         Ok(())
+    }
+
+    /// The blocks of a policy that act on containers, in their order.
+    fn containers(&mut self, policy: &'p Policy) -> Result<(), Refusal> {
+        for modifier in &policy.storage {
+            let step = self.report.begin(policy, modifier.path.as_str());
+            self.merge(policy, &modifier.unit, step)?;
+        }
+        if let Some(auto_mount) = &policy.auto_mount {
+            self.auto_mount(policy, auto_mount)?;
+        }
+        if let Some(catalogue) = &policy.persistence {
+            self.persistence(policy, catalogue)?;
+        }
+        self.env(policy)
     }
 
     /// What placeholders of `policy` resolve to.

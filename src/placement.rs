@@ -203,6 +203,13 @@ pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
     Some(Reason::PlacementLeftOff.note(&[&why]))
 }
 
+/// Whether the pod's maker chose its node: it has a node name, and is none of those that Kubernetes needs where they are.
+#[must_use]
+pub fn picks_its_node(facts: &PlacementFacts<'_>) -> bool {
+    let of_the_system = left_off(&PlacementFacts { node_name: None, ..*facts }).is_some();
+    facts.node_name.is_some_and(|node| !node.is_empty()) && !of_the_system
+}
+
 fn read<T: serde::de::DeserializeOwned>(
     field: &'static str,
     wanted: &'static str,

@@ -8,6 +8,7 @@ pub mod bounds;
 
 use std::{borrow::Cow, fmt};
 
+use k8s_openapi::api::core::v1::{Affinity, NodeSelectorTerm};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::{
@@ -233,9 +234,37 @@ impl<'a> PodView<'a> {
     }
 
     /// Whether a DaemonSet controls the pod.
+    ///
+    /// An owner reference is the word of whoever made the pod. It is believed only of the group `apps`, and only with the
+    /// affinity that the DaemonSet controller writes (`ReplaceDaemonSetPodNodeNameNodeAffinity`), which binds the pod to
+    /// one node by name.
     #[must_use]
     pub fn is_of_daemon_set(&self) -> bool {
-        self.controllers().any(|owner| owner.kind.as_ref().is_some_and(|kind| kind.as_str() == "DaemonSet"))
+        let text =
+            |text: &Option<Str<'_>>, wanted: fn(&str) -> bool| text.as_ref().is_some_and(|text| wanted(text.as_str()));
+        let says_so = self.controllers().any(|owner| {
+            text(&owner.kind, |kind| kind == "DaemonSet")
+                && text(&owner.api_version, |version| version.starts_with("apps/"))
+        });
+        says_so && self.is_bound_to_one_node()
+    }
+
+    /// Whether every term of the required node affinity names one node.
+    fn is_bound_to_one_node(&self) -> bool {
+        let raw = self.spec.as_ref().and_then(|spec| spec.affinity);
+        let affinity = raw.and_then(|raw| serde_json::from_str::<Affinity>(raw.get()).ok());
+        let required = affinity
+            .and_then(|affinity| affinity.node_affinity)
+            .and_then(|node| node.required_during_scheduling_ignored_during_execution);
+        let terms = required.map(|required| required.node_selector_terms).unwrap_or_default();
+        let names_one_node = |term: &NodeSelectorTerm| {
+            term.match_fields.iter().flatten().any(|field| {
+                field.key == "metadata.name"
+                    && field.operator == "In"
+                    && field.values.as_ref().is_some_and(|values| values.len() == 1)
+            })
+        };
+        !terms.is_empty() && terms.iter().all(names_one_node)
     }
 }
 

@@ -145,6 +145,10 @@ reasons! {
     PriorityClassOfPolicy, Warning, "skipped: {first} set a priority class first";
     /// The pod names another priority class than a policy with `onConflict: Reject`.
     PriorityClassRejected, Refusal, "the pod names another priority class, and the policy says onConflict: Reject";
+    /// The pod brings a node name, and a policy whose preemption may not be overridden says where it may land.
+    NodeNameWhereBound, Refusal, "spec.nodeName is not allowed: the preemption of policy {policy} may not be overridden, and a pod with a node name passes the scheduler by";
+    /// The pod opts out, but not of a preemption that may not be overridden.
+    OptOutWhereBound, Warning, "{key} does not opt out of preemption: policy {policy} forbids overriding it";
     /// Placement is not for this pod.
     PlacementLeftOff, Warning, "placement is not applied to this pod: {why}";
     /// A toleration was added.

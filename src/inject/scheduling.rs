@@ -9,7 +9,7 @@ use crate::{
     },
     json::{Raw, Str},
     placement::{
-        Placement, PlacementFacts, left_off,
+        Placement, PlacementFacts, left_off, picks_its_node,
         preemption::{self, Mode, Preemption},
     },
     policy::{Policy, spec::OnConflict},
@@ -25,11 +25,28 @@ struct Preempting<'p> {
     taken: bool,
 }
 
+/// The first policy that has preemption; a ClusterInjectionPolicy that forbids overriding comes before all.
+fn preempting_policy<'p>(policies: &[&'p Policy]) -> Option<&'p Policy> {
+    let with = || policies.iter().copied().filter(|policy| policy.preemption.is_some());
+    with().find(|policy| policy.is_cluster() && forbids_overriding(policy)).or_else(|| with().next())
+}
+
+fn forbids_overriding(policy: &Policy) -> bool {
+    policy.preemption.as_ref().is_some_and(|preemption| !preemption.is_overridable())
+}
+
+/// The policy whose preemption binds the pod whatever it says itself.
+pub(super) fn binding_policy<'p>(policies: &[&'p Policy]) -> Option<&'p Policy> {
+    preempting_policy(policies).filter(|policy| forbids_overriding(policy))
+}
+
 impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// Placement, then preemption, on the pod as all the rest has made it.
     pub(super) fn apply_placement(&mut self) -> Result<(), Refusal> {
+        let opts_out = self.opts_out;
         let places = |policy: &Policy| {
-            !policy.node_selector.is_empty() || !policy.tolerations.is_empty() || policy.affinity.is_some()
+            !opts_out
+                && (!policy.node_selector.is_empty() || !policy.tolerations.is_empty() || policy.affinity.is_some())
         };
         if !self.policies.iter().any(|policy| places(policy) || policy.preemption.is_some()) {
             return Ok(());
@@ -41,6 +58,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             priority: spec.and_then(|spec| spec.priority),
             priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
         };
+        self.refuse_node_name(&facts)?;
         let off = left_off(&facts);
         let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<Raw<'a>>| spec.and_then(field);
         let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
@@ -56,6 +74,20 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         self.preempt(off.as_ref(), preempting, &mut after)?;
         after.settle(&before);
         after.write(&before, &mut self.patch);
+        Ok(())
+    }
+
+    /// Refuses a pod that brings a node name past a preemption that binds it. Placed all the same, the kubelet of a node
+    /// that the mode keeps it off would reject one such pod after the other.
+    fn refuse_node_name(&self, facts: &PlacementFacts<'_>) -> Result<(), Refusal> {
+        let Some(policy) = binding_policy(self.policies) else { return Ok(()) };
+        let keeps_off = |preemption: &Preemption| {
+            matches!(preemption.mode(), Mode::Constrain | Mode::Prevent) && !preemption.is_empty()
+        };
+        if picks_its_node(facts) && policy.preemption.as_ref().is_some_and(keeps_off) {
+            let reason = Reason::NodeNameWhereBound;
+            return Err(Refusal::of_control(Some(policy), "spec.nodeName", reason, &[&policy.id]));
+        }
         Ok(())
     }
 
@@ -135,18 +167,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         Ok(())
     }
 
-    /// The first policy that has preemption; a ClusterInjectionPolicy that forbids overriding comes before all.
-    fn preempting_policy(&self) -> Option<&'p Policy> {
-        let with = || self.policies.iter().copied().filter(|policy| policy.preemption.is_some());
-        let binds = |policy: &&Policy| {
-            policy.is_cluster() && policy.preemption.as_ref().is_some_and(|preemption| !preemption.is_overridable())
-        };
-        with().find(binds).or_else(|| with().next())
-    }
-
     /// The preemption that acts, after it has taken back what would be in the way of the policies' own placement.
     fn preempting(&self, off: Option<&Note>, placement: &mut Placement<'a>) -> Result<Option<Preempting<'p>>, Refusal> {
-        let Some(policy) = self.preempting_policy().filter(|_| off.is_none()) else { return Ok(None) };
+        let Some(policy) = preempting_policy(self.policies).filter(|_| off.is_none()) else { return Ok(None) };
         let Some(preemption) = &policy.preemption else { return Ok(None) };
         let (mode, note) = preemption.resolve(self.controls.preemption_mode).map_err(|error| {
             let words: [&dyn std::fmt::Display; 3] = [&PREEMPTION_MODE, &error, &policy.id];
@@ -167,7 +190,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         preempting: Option<Preempting<'p>>,
         placement: &mut Placement<'a>,
     ) -> Result<(), Refusal> {
-        let Some(policy) = self.preempting_policy() else { return Ok(()) };
+        let Some(policy) = preempting_policy(self.policies) else { return Ok(()) };
         let step = self.report.begin(policy, "preemption");
         for other in self.policies.iter().copied() {
             if other.preemption.is_some() && other.id != policy.id {

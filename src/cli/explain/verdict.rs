@@ -282,7 +282,7 @@ mod tests {
     fn the_decisions_word_for_an_opt_out_is_the_one_that_is_looked_for() {
         let pod = r#"{"metadata": {"annotations": {"stowage.dev/inject": "false"}}, "spec": {"containers": []}}"#;
         let pod: crate::pod::PodView<'_> = crate::json::read(pod).unwrap();
-        let place = crate::inject::Place { namespace: "team", template: false, daemon_set: false };
+        let place = crate::inject::PodContext { namespace: "team", template: false, daemon_set: false };
         let snapshot = crate::policy::snapshot::Snapshot::default();
         assert_eq!(crate::inject::decide(&pod, &place, &snapshot).unwrap().left_alone, Some(OPT_OUT));
     }
