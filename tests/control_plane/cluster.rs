@@ -36,7 +36,7 @@ pub(crate) struct Cluster {
     pub(crate) address: SocketAddr,
     pub(crate) token: &'static str,
     pub(crate) tls: TlsConnector,
-    ca_pem: String,
+    pub(crate) ca_pem: String,
     programs: Vec<Program>,
 }
 
@@ -49,15 +49,16 @@ struct Program {
 /// The control plane that all tests share; `None`, said once, where its programs are not there.
 pub(crate) fn shared() -> Option<&'static Cluster> {
     static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
-    SHARED
-        .get_or_init(|| {
-            let (Some(etcd), Some(apiserver)) = (find("etcd"), find("kube-apiserver")) else {
-                skipped("no etcd and kube-apiserver in KUBEBUILDER_ASSETS, /usr/local/kubebuilder/bin or PATH");
-                return None;
-            };
-            Some(Cluster::start(&etcd, &apiserver))
-        })
-        .as_ref()
+    SHARED.get_or_init(apart).as_ref()
+}
+
+/// A control plane for one test alone.
+pub(crate) fn apart() -> Option<Cluster> {
+    let (Some(etcd), Some(apiserver)) = (find("etcd"), find("kube-apiserver")) else {
+        skipped("no etcd and kube-apiserver in KUBEBUILDER_ASSETS, /usr/local/kubebuilder/bin or PATH");
+        return None;
+    };
+    Some(Cluster::start(&etcd, &apiserver))
 }
 
 /// Says that tests were skipped, past the harness, which shows what a passing test says only when asked. Where

@@ -11,6 +11,8 @@ mod inside;
 mod install;
 mod lab;
 mod load;
+mod page;
+mod scale;
 mod told;
 
 use std::{
@@ -48,7 +50,7 @@ fn say(text: &str) {
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !is_so().await {
-        assert!(begun.elapsed() < SECOND * 120, "never: {what}");
+        assert!(begun.elapsed() < SECOND * 300, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     begun.elapsed()

@@ -326,8 +326,9 @@ async fn a_node_drained_costs_no_creation() {
     for replica in lab.replicas().await {
         assert!(before.iter().all(|gone| gone["metadata"]["uid"] != replica["metadata"]["uid"]));
     }
+    let took = begun.elapsed();
     load.more(100).await;
-    load.end().await.is_whole(&format!("drained in {:?}", begun.elapsed()), begun);
+    load.end().await.is_whole(&format!("drained in {took:?}"), begun);
 }
 
 fn stowage(lab: &Lab) -> Command {
@@ -378,9 +379,10 @@ async fn three_changes_of_authority_cost_no_creation() {
         seen.len() >= 4
     })
     .await;
+    let took = begun.elapsed();
     load.more(100).await;
     let tally = load.end().await;
     // Certificates of seconds are no start for the others.
     with_another_authority(lab, || drop(run(lab.kubectl().arg("apply").arg("-k").arg(overlay())))).await;
-    tally.is_whole(&format!("{} authorities in {:?}", seen.len(), begun.elapsed()), begun);
+    tally.is_whole(&format!("{} authorities in {took:?}", seen.len()), begun);
 }

@@ -110,6 +110,10 @@ impl Lab {
         self.turn.lock().await
     }
 
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     pub(crate) fn kubectl(&self) -> Command {
         let mut kubectl = Command::new("kubectl");
         kubectl.env("KUBECONFIG", &self.kubeconfig);
@@ -235,7 +239,7 @@ impl Lab {
             ))
             .args(["--secure-port=443", "--authorization-mode=RBAC", "--allow-privileged=true"])
             // Services are called at their endpoints: there is no kube-proxy.
-            .arg("--enable-aggregator-routing=true")
+            .args(["--enable-aggregator-routing=true", "--kubelet-preferred-address-types=InternalIP"])
             .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")
             .arg(self.flag("cert-dir", "certs"))
             .arg(self.flag("tls-cert-file", "tls.crt"))
@@ -277,7 +281,8 @@ impl Lab {
         run(Command::new("sh").args(["-c", CGROUPS, "cgroups", name]));
         let kubelet = serde_json::json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": false}},
+            // So that `kubectl logs` works: the API server brings no certificate.
+            "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{name}"), "failCgroupV1": false, "failSwapOn": false,
             "containerRuntimeEndpoint": format!("unix://{folder}/containerd.sock"),
