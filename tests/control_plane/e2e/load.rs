@@ -87,7 +87,11 @@ impl Load {
         }
         losses.sort_by_key(|loss| loss.begun);
         let path = format!("/api/v1/namespaces/{NAME}/pods?gracePeriodSeconds=0");
-        self.lab.cluster.call(Method::DELETE, &path, None).await.object();
+        // A busy API server does not get through thousands in the minute that it gives a request.
+        until("its pods are deleted", async || {
+            self.lab.cluster.call(Method::DELETE, &path, None).await.status.is_success()
+        })
+        .await;
         Tally { injected: self.injected.load(Ordering::Relaxed), losses }
     }
 }
