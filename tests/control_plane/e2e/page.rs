@@ -13,7 +13,7 @@ use super::{
 fn fences() -> Vec<String> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/install.md");
     let page = fs::read_to_string(page).unwrap();
-    let mut fences = page.split("<!-- run -->\n```sh\n").skip(1);
+    let mut fences = page.split("<!--run-->\n```sh\n").skip(1);
     let fences: Vec<_> = fences.by_ref().map(|rest| rest.split("\n```").next().unwrap().to_owned()).collect();
     assert!(fences.len() >= 4, "{fences:?}");
     fences
