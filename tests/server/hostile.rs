@@ -92,7 +92,8 @@ async fn an_answer_that_nobody_reads_holds_its_room_for_a_moment_only() {
     let refused = &server.metrics.connections_refused;
     server.until("closed", |_| refused.total(ConnectionRefusal::SlowReader) == 1).await;
     server.until("gone", |metrics| metrics.connections.get() == 0).await;
-    // The same, read.
+    // The same, read, by whom a slow machine gives time.
+    let server = Server::start(Limits { answer: Duration::from_secs(30), ..limits() }).await;
     let mut reader = client(&server, "127.0.0.3").await;
     assert_eq!(reader.post("much").await.text.len(), crate::https::MUCH);
 }
