@@ -286,7 +286,7 @@ impl Lab {
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{name}"), "failCgroupV1": false, "failSwapOn": false,
             "containerRuntimeEndpoint": format!("unix://{folder}/containerd.sock"),
-            "enforceNodeAllocatable": [], "resolvConf": "", "maxPods": 150,
+            "enforceNodeAllocatable": [], "imageGCHighThresholdPercent": 100, "resolvConf": "", "maxPods": 150,
             "address": self.address, "healthzPort": 0, "readOnlyPort": 0,
             "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
             "podLogsDir": self.folder.join("podlogs"), "volumePluginDir": self.folder.join("flex")
