@@ -37,6 +37,8 @@ pub struct Dump {
     rules: ActionRules,
     /// The labels that any policy selects pods by.
     asked_for: BTreeSet<String>,
+    /// The resources that any policy selects pods by.
+    resources: BTreeSet<String>,
     /// Policies that cannot be judged where a namespace's labels are not known.
     by_namespace_labels: Vec<Arc<Policy>>,
     pods: Vec<Option<HeldPod>>,
@@ -64,6 +66,8 @@ struct HeldPod {
     name: Box<str>,
     uid: Arc<str>,
     labels: HeldLabels,
+    /// Of the resources that a policy selects by, those that it requests, each ended by NUL.
+    requested: Arc<str>,
     node: Option<Arc<str>>,
     state: State,
     since: Option<Timestamp>,
@@ -99,6 +103,7 @@ impl Dump {
         let policies = snapshot.policies.policies();
         let keys = policies.iter().flat_map(|policy| policy.pods.requirements()).map(|asked| asked.key.clone());
         let asked_for = keys.collect();
+        let resources = policies.iter().flat_map(|policy| policy.requests.iter().cloned()).collect();
         let by_namespace_labels = policies
             .iter()
             .filter(|policy| asks_for_namespace_labels(policy))
@@ -108,6 +113,7 @@ impl Dump {
             snapshot,
             rules,
             asked_for,
+            resources,
             by_namespace_labels,
             pods: Vec::new(),
             places: HashMap::new(),
@@ -173,6 +179,7 @@ impl Dump {
             namespace: self.text(&pod.metadata.namespace),
             name: pod.metadata.name.as_str().into(),
             labels: self.labels(pod),
+            requested: self.requested(pod),
             node: node.map(|node| self.text(node)),
             state: standing.state,
             since: standing.since,
@@ -201,6 +208,17 @@ impl Dump {
             text.push('\0');
         }
         HeldLabels(self.text(&text))
+    }
+
+    fn requested(&mut self, pod: &WatchedPod) -> Arc<str> {
+        let mut text = String::new();
+        if !self.resources.is_empty() {
+            for name in pod.requested().filter(|name| self.resources.contains(*name)) {
+                text.push_str(name);
+                text.push('\0');
+            }
+        }
+        self.text(&text)
     }
 
     fn text(&mut self, text: &str) -> Arc<str> {
@@ -291,7 +309,7 @@ impl Dump {
         }
         let names: Vec<(&Policy, Arc<str>)> = matching
             .into_iter()
-            .filter(|policy| speaks_to_the_watcher(policy))
+            .filter(|policy| speaks_to_the_watcher(policy) && is_requested(policy, &pod.requested))
             .map(|policy| (&**policy, policy_name(policy)))
             .collect();
         let policies: Vec<PolicyThresholds<'_>> = names.iter().map(|(policy, name)| watched(policy, name)).collect();
@@ -351,6 +369,11 @@ pub fn policy_name(policy: &Policy) -> Arc<str> {
         Scope::Cluster => policy.id.name.clone(),
         Scope::Namespace(_) => policy.id.to_string().into(),
     }
+}
+
+/// Whether a policy that is for pods which request a resource is for this one.
+fn is_requested(policy: &Policy, requested: &str) -> bool {
+    policy.requests.is_empty() || requested.split('\0').any(|name| policy.requests.iter().any(|asked| asked == name))
 }
 
 fn asks_for_namespace_labels(policy: &Policy) -> bool {

@@ -10,6 +10,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::words::{PodWords, STATE_THRESHOLDS};
 
@@ -125,6 +126,10 @@ pub struct InitContainer {
     pub name: String,
     /// `Always` makes it a native sidecar.
     pub restart_policy: String,
+    /// The resources that it asks for, by name.
+    #[serde_with(skip_apply)]
+    #[serde(rename = "resources", default, deserialize_with = "requested")]
+    pub requested: Vec<String>,
 }
 
 /// What is read of an app container.
@@ -133,6 +138,10 @@ pub struct InitContainer {
 pub struct AppContainer {
     /// The container's name.
     pub name: String,
+    /// The resources that it asks for, by name.
+    #[serde_with(skip_apply)]
+    #[serde(rename = "resources", default, deserialize_with = "requested")]
+    pub requested: Vec<String>,
 }
 
 /// `status` of a pod.
@@ -256,6 +265,12 @@ pub struct Terminated {
 }
 
 impl WatchedPod {
+    /// The resources that its containers ask for, by name, some of them more than once.
+    pub fn requested(&self) -> impl Iterator<Item = &str> {
+        let init = self.spec.init_containers.iter().flat_map(|container| &container.requested);
+        init.chain(self.spec.containers.iter().flat_map(|container| &container.requested)).map(String::as_str)
+    }
+
     /// What the pod itself says to the watcher.
     pub fn words(&self) -> PodWords {
         let metadata = &self.metadata;
@@ -358,6 +373,20 @@ fn known_annotations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTree
 fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let labels = Option::<BTreeMap<String, Option<String>>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(labels.into_iter().map(|(key, value)| (key, value.unwrap_or_default())).collect())
+}
+
+/// The names of what a container requests. A limit counts as well: the API server has made a request of it.
+fn requested<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
+    #[derive(Default, Deserialize)]
+    struct Resources {
+        requests: BTreeMap<String, Value>,
+        limits: BTreeMap<String, Value>,
+    }
+    let resources = Option::<Resources>::deserialize(deserializer)?.unwrap_or_default();
+    let asked = resources.requests.into_iter().chain(resources.limits);
+    let some = asked.filter(|(_, amount)| *amount != "0" && *amount != 0 && !amount.is_null());
+    Ok(some.map(|(name, _)| name).collect())
 }
 
 /// Of `managedFields` the latest write of the status.

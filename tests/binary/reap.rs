@@ -435,6 +435,24 @@ fn a_namespaced_policy_is_called_by_its_namespace_and_one_of_on_exceeded_alone_c
 }
 
 #[test]
+fn a_policy_for_pods_that_request_a_resource_is_for_those_alone() {
+    let policy = POLICY.replace("podSelector: {}", "podSelector: {}, requests: [nvidia.com/gpu]");
+    let with = |name: &str, resources: Value| {
+        let mut pod = running(name, "Job", name);
+        pod["spec"]["containers"] = json!([{"name": "a"}, {"name": "b", "resources": resources}]);
+        pod
+    };
+    let pods = [
+        with("requests", json!({"requests": {"nvidia.com/gpu": "1"}})),
+        with("limits", json!({"limits": {"nvidia.com/gpu": 2}})),
+        with("none", json!({"requests": {"nvidia.com/gpu": "0", "cpu": "1"}, "limits": null})),
+    ];
+    let (verdicts, _) = judged_under(&policy, &[], &list(&pods));
+    let due: Vec<Value> = rows_of(&verdicts).as_array().unwrap().iter().map(|row| row["due"].clone()).collect();
+    assert_eq!(due, [true, true, false]);
+}
+
+#[test]
 fn what_one_object_cannot_say_is_in_the_reason() {
     let (waits, _) = judged_under(&POLICY.replace("'-1'", "30m"), &[], &list(&[pod("a")]));
     let rows = rows_of(&waits);

@@ -73,14 +73,6 @@ impl Checker<'_> {
         for (index, resource) in requests.iter().enumerate() {
             self.name(resource, names::container_resource, &item("match.requests", index));
         }
-        for (name, is_given) in
-            [("stateThresholds", spec.state_thresholds.is_some()), ("onExceeded", spec.on_exceeded.is_some())]
-        {
-            if is_given && !requests.is_empty() {
-                let why = "cannot be beside match.requests: the watcher does not see what containers request";
-                self.error(name, format!("{why}; put it into a policy of its own"));
-            }
-        }
         requests.clone()
     }
 
