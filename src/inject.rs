@@ -39,7 +39,10 @@ use crate::{
     },
     labels::Labels,
     patch::Patch,
-    pod::PodView,
+    pod::{
+        PodView,
+        bounds::{self, TooMany},
+    },
     policy::{Policy, snapshot::Snapshot, template::Facts},
     reason::{Note, Reason},
 };
@@ -206,6 +209,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.thresholds(notes);
         }
         let pod = self.draft.pod;
+        self.draft.bounded().map_err(|error| Refusal::of_pod("spec", Reason::TooLarge, &error))?;
         self.draft.write(&mut self.patch);
         if !self.context.template {
             let marker = Marker {
@@ -217,7 +221,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.mark(pod, &marker, self.marker, notes);
         }
         self.finish_metadata(pod);
-        Ok(())
+        self.bounded()
     }
 
     /// The blocks of a policy that act on containers, in their order.
@@ -241,6 +245,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let username = index.and_then(|index| self.usernames.get(index)).and_then(Option::as_deref);
         let namespace = self.context.namespace;
         Facts { namespace, service_account: self.original.service_account(), username, labels: self.original }
+    }
+
+    /// Whether what was put so far has its place in a patch.
+    fn bounded(&self) -> Result<(), Refusal> {
+        if self.draft.weight.max(self.patch.json().len()) <= bounds::PATCH {
+            return Ok(());
+        }
+        Err(Refusal::of_pod("patch", Reason::TooLarge, &TooMany::patch()))
     }
 
     /// The refusal of the pod by a step.

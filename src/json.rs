@@ -336,7 +336,7 @@ impl fmt::Display for ErrorKind {
 }
 
 /// JSON as text, ready to be put into a patch.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Json<'a>(Cow<'a, str>);
 
 impl<'a> Json<'a> {

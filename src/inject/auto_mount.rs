@@ -1,5 +1,7 @@
 //! MLRun's auto-mount: one storage for pods that carry none.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::Value;
 
 use crate::{
@@ -9,6 +11,7 @@ use crate::{
         controls::AUTO_MOUNT,
         equal::{own_variable_text, same_env, same_source_values},
         report::Refusal,
+        volume_draft::object,
     },
     json::Json,
     policy::{AutoMount, Policy, compile::auto_mount::word, modifier::EnvUnit, spec::AutoMountType, template::Facts},
@@ -31,14 +34,19 @@ const AUTO_MOUNT_STEP: &str = "autoMount";
 /// What policies put into a pod that would otherwise look like storage by hand.
 #[derive(Default)]
 struct Ours<'o> {
-    sources: Vec<(&'o str, Value)>,
-    variables: Vec<(&'o str, Json<'o>)>,
+    /// By kind, and by the object that they refer to where they are of a kind that is reused.
+    sources: HashMap<(&'o str, Option<String>), Vec<Value>>,
+    variables: HashMap<&'o str, HashSet<Json<'o>>>,
 }
 
 impl<'o> Ours<'o> {
     fn add_variables(&mut self, units: &'o [EnvUnit], facts: &Facts<'o>) {
         let units = units.iter().filter(|unit| BY_HAND.contains(&unit.name.as_str()));
-        self.variables.extend(units.filter_map(|unit| Some((unit.name.as_str(), unit.entry.resolve(facts).ok()?))));
+        for unit in units {
+            if let Ok(value) = unit.entry.resolve(facts) {
+                self.variables.entry(&unit.name).or_default().insert(value);
+            }
+        }
     }
 }
 
@@ -103,9 +111,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 _ => continue,
             };
             let source: Value = serde_json::from_str(source.get()).unwrap_or_default();
-            let mut same = ours.sources.iter().filter(|(ours, _)| *ours == kind.as_str());
+            let object = object(kind.as_str(), &source).map(|(_, name)| name);
+            let mut same = ours.sources.get(&(kind.as_str(), object)).into_iter().flatten();
             let is_ours = self.claims.is_of_earlier_pass(Subject::Volume(volume.name.as_str()), "")
-                || same.any(|(kind, ours)| same_source_values(kind, &source, ours));
+                || same.any(|ours| same_source_values(kind.as_str(), &source, ours));
             if !is_ours {
                 return Some(storage.to_owned());
             }
@@ -113,8 +122,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         for container in &self.draft.containers {
             for env in container.view.env.iter().flatten() {
                 let Some(name) = env.name.as_ref().filter(|name| BY_HAND.contains(&name.as_str())) else { continue };
-                let mut same = ours.variables.iter().filter(|(ours, _)| *ours == name.as_str());
-                let is_ours = same.any(|(_, ours)| same_env(env, Some(ours)))
+                let mut same = ours.variables.get(name.as_str()).into_iter().flatten();
+                let is_ours = same.any(|ours| same_env(env, Some(ours)))
                     || self
                         .claims
                         .is_of_earlier_pass(Subject::Variable(container.name, name.as_str()), &own_variable_text(env));
@@ -136,10 +145,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let entries = policy.persistence.iter().flat_map(|block| block.data.iter().chain(&block.outputs));
             let stores = entries.flat_map(|entry| entry.store.iter().map(|store| &store.sdk).chain([&entry.unit]));
             for unit in explicit.chain(auto).chain(stores) {
-                let volumes = unit.volumes.iter().filter(|volume| is_storage(&volume.kind));
-                let sources = volumes
-                    .filter_map(|volume| Some((volume.kind.as_str(), volume.source.resolve(&facts).ok()?.value())));
-                ours.sources.extend(sources);
+                for volume in unit.volumes.iter().filter(|volume| is_storage(&volume.kind)) {
+                    let Ok(source) = volume.source.resolve(&facts).map(|source| source.value()) else { continue };
+                    let object = object(&volume.kind, &source).map(|(_, name)| name);
+                    let sources = ours.sources.entry((&volume.kind, object)).or_default();
+                    if !sources.contains(&source) {
+                        sources.push(source);
+                    }
+                }
                 ours.add_variables(&unit.env, &facts);
             }
             ours.add_variables(&policy.env, &facts);

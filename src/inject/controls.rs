@@ -1,6 +1,9 @@
 //! What a pod itself says to Stowage, in annotations or labels under `stowage.dev/`.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+};
 
 use crate::{
     inject::report::Refusal,
@@ -38,8 +41,8 @@ const KNOWN: [&str; 9] =
 /// Warnings of one kind; the webhook is called before anybody has counted a pod's annotations, and the client is shown
 /// ten.
 const WARNED: usize = 16;
-/// Longest key that is shown; the API server refuses a name of more than 63 characters.
-const LONGEST_KEY: usize = 80;
+/// Longest key that is looked at; the API server refuses a name of more than 63 characters behind the prefix.
+const LONGEST_KEY: usize = PREFIX.len() + 63;
 /// Longest label value that the API server accepts, in bytes.
 const LABEL_VALUE: usize = 63;
 
@@ -224,29 +227,40 @@ impl<'a> Reader<'_, 'a> {
 
     fn containers(&mut self, word: &Word<'_>) -> HashSet<String> {
         let pod = self.pod;
-        let known: Vec<&str> = pod.containers().filter_map(|(.., view)| Some(view.name.as_ref()?.as_str())).collect();
-        let names = word.names(&known);
-        let known: HashSet<&str> = known.into_iter().collect();
-        for name in names.iter().filter(|name| !known.contains(name.as_str())).take(WARNED) {
-            let name: String = name.chars().take(64).collect();
+        let known: HashSet<&str> =
+            pod.containers().filter_map(|(.., view)| Some(view.name.as_ref()?.as_str())).collect();
+        let (mut excluded, mut unknown) = (HashSet::new(), BTreeSet::new());
+        let mut take = |name: &str| match known.contains(name) {
+            true => drop(excluded.insert(name.to_owned())),
+            false if unknown.len() < WARNED => drop(unknown.insert(name.chars().take(64).collect::<String>())),
+            false => {}
+        };
+        if word.label && word.text.len() <= LABEL_VALUE {
+            let known: Vec<&str> = known.iter().copied().collect();
+            word.names(&known).iter().for_each(|name| take(name));
+        } else {
+            // A list may be long, and most of it names nothing.
+            let separator = if word.label { '_' } else { ',' };
+            word.text.split(separator).map(str::trim).filter(|name| !name.is_empty()).for_each(take);
+        }
+        for name in unknown {
             let name = format!("{name:?}");
             self.warnings.push(Reason::UnknownContainer.note(&[&EXCLUDE_CONTAINERS, &name]));
         }
-        names.into_iter().collect()
+        excluded
     }
 
     fn unknown_keys(&mut self) {
         let known = || KNOWN.into_iter().chain(State::ALL.map(State::pod_key)).chain([EXECUTING_KEY]);
+        let mut looked: BTreeSet<&str> = BTreeSet::new();
         let mut warned: Vec<Note> = Vec::new();
-        let mut check = |key: &str| {
-            if key.starts_with(PREFIX) && warned.len() < WARNED && !known().any(|known| known == key) {
-                let key: String = key.chars().take(LONGEST_KEY).collect();
-                let hint = nearest(&key, known());
+        let mut check = |key: &'a str| {
+            // Finding the nearest of the known keys costs more than all else that is done for a key.
+            let is_looked_at = key.starts_with(PREFIX) && key.len() <= LONGEST_KEY && looked.len() < WARNED;
+            if is_looked_at && !known().any(|known| known == key) && looked.insert(key) {
+                let hint = nearest(key, known());
                 let hint = hint.map_or_else(String::new, |known| format!("; did you mean {known}?"));
-                let warning = Reason::UnknownControl.note(&[&key, &hint]);
-                if !warned.contains(&warning) {
-                    warned.push(warning);
-                }
+                warned.push(Reason::UnknownControl.note(&[&key, &hint]));
             }
         };
         self.labels.each(&mut |key, _| check(key));

@@ -12,7 +12,10 @@ use crate::{
     json::{Json, Str, push_escaped},
     names::clean_path,
     patch::Patch,
-    pod::{ContainerView, EnvView, MountView, PodView},
+    pod::{
+        ContainerView, EnvView, MountView, PodView,
+        bounds::{ELEMENTS, TooMany},
+    },
 };
 
 /// Up to so many elements a walk is cheaper than a map.
@@ -27,6 +30,8 @@ pub(super) struct Draft<'a> {
     pub containers: Vec<ContainerDraft<'a>>,
     /// Its volumes.
     pub volumes: Volumes<'a>,
+    /// Bytes of what was put into it so far, without where it is put: at least so long is the patch.
+    pub weight: usize,
 }
 
 /// A container as it will be.
@@ -42,7 +47,8 @@ pub(super) struct ContainerDraft<'a> {
     pub view: &'a ContainerView<'a>,
     own_env: OnceCell<HashMap<&'a str, usize>>,
     own_sources: OnceCell<HashMap<String, usize>>,
-    own_mounts: OnceCell<HashMap<Cow<'a, str>, usize>>,
+    /// Cleaned paths of the pod's mounts with their indices, in order.
+    own_mounts: OnceCell<Vec<(Cow<'a, str>, usize)>>,
     env: Vec<NewVariable<'a>>,
     removed_env: Vec<usize>,
     sources: Vec<NewSource<'a>>,
@@ -104,7 +110,27 @@ impl<'a> Draft<'a> {
             mounts: Vec::new(),
         });
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
-        Self { pod, containers: containers.collect(), volumes: Volumes::new(volumes) }
+        Self { pod, containers: containers.collect(), volumes: Volumes::new(volumes), weight: 0 }
+    }
+
+    /// Holds the lists as they will be against their bound, so that no second pass refuses what the first has made.
+    pub(super) fn bounded(&self) -> Result<(), TooMany> {
+        if self.volumes.count() > ELEMENTS {
+            return Err(TooMany::elements("spec.volumes"));
+        }
+        let is_over = |own: Option<usize>, new: usize| own.unwrap_or_default() + new > ELEMENTS;
+        for container in &self.containers {
+            let view = container.view;
+            let lists = [
+                ("env", is_over(view.env.as_ref().map(Vec::len), container.env.len())),
+                ("envFrom", is_over(view.env_from.as_ref().map(Vec::len), container.sources.len())),
+                ("volumeMounts", is_over(view.volume_mounts.as_ref().map(Vec::len), container.mounts.len())),
+            ];
+            if let Some((name, _)) = lists.into_iter().find(|(_, is_over)| *is_over) {
+                return Err(TooMany::elements(container.field(name).trim_start_matches('/').replace('/', ".")));
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was added and replaced.
@@ -139,17 +165,16 @@ impl<'a> ContainerDraft<'a> {
     #[must_use]
     pub(super) fn own_mount(&self, path: &str) -> Option<(usize, &'a MountView<'a>)> {
         let own = self.view.volume_mounts.as_deref().unwrap_or_default();
-        let cleaned = |mount: &'a MountView<'a>| mount.mount_path.as_ref().map(|path| clean_path(path.as_str()));
-        let index = if own.len() <= FEW {
-            own.iter().position(|mount| cleaned(mount).is_some_and(|own| own == path))
-        } else {
-            let by_path = self.own_mounts.get_or_init(|| {
-                let mounts = own.iter().enumerate().rev();
-                mounts.filter_map(|(index, mount)| Some((cleaned(mount)?, index))).collect()
-            });
-            by_path.get(path).copied()
-        }?;
-        Some((index, own.get(index)?))
+        let by_path = self.own_mounts.get_or_init(|| {
+            let paths = own.iter().map(|mount| mount.mount_path.as_ref());
+            let mut by_path: Vec<(Cow<'a, str>, usize)> =
+                paths.enumerate().filter_map(|(index, path)| Some((clean_path(path?.as_str()), index))).collect();
+            by_path.sort_unstable();
+            by_path
+        });
+        let first = by_path.partition_point(|(own, _)| own.as_ref() < path);
+        let (_, index) = by_path.get(first).filter(|(own, _)| own == path)?;
+        Some((*index, own.get(*index)?))
     }
 
     /// Index of the pod's secret or config map as environment under this key.
@@ -330,6 +355,12 @@ impl NewMount<'_> {
     pub(super) fn content(&self) -> String {
         let sub_path = self.sub_path.as_deref().unwrap_or_default();
         content_of(&self.volume, sub_path, "", self.read_only, self.propagation.unwrap_or_default())
+    }
+
+    /// At least so many bytes it is in a patch.
+    pub(super) fn weight(&self) -> usize {
+        let sub_path = self.sub_path.as_ref().map_or(0, |path| path.len());
+        r#"{"name":"","mountPath":""}"#.len() + self.volume.len() + self.path.len() + sub_path
     }
 
     fn to_json(&self) -> Json<'static> {

@@ -73,6 +73,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                     }
                     Err(why) => self.say_unresolved(step, &unit.name, &why),
                 }
+                self.bounded()?;
             }
         }
         if !policy.env_from.is_empty() {
@@ -80,6 +81,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.say_no_container(&targets, step);
             for fragment in &policy.env_from {
                 self.merge_env_from(policy, fragment, &facts, &targets, step);
+                self.bounded()?;
             }
         }
         Ok(())
@@ -284,6 +286,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let mut changed = false;
         for (member, (unit, value)) in plan.members.iter().zip(members) {
             if !matches!(member.existing, Existing::Agreed | Existing::Same | Existing::SameOfOurs) {
+                self.draft.weight += value.as_str().len();
                 draft.put_variable(&unit.name, value.clone(), member.index);
                 changed = true;
                 let text = canonical_variable(value.as_str());
@@ -350,6 +353,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             }
             let put = !is_held && own.is_none();
             if put {
+                self.draft.weight += entry.as_str().len();
                 draft.put_source(entry.clone(), step, overrides);
             }
             self.report.came_of(step, if put { StepOutcome::Applied } else { StepOutcome::Present });

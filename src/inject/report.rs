@@ -99,6 +99,13 @@ impl<'a> Steps<'a> {
 
     /// Tells something of the step, with the words that the reason's text has room for.
     pub fn tell(&mut self, step: StepId, reason: Reason, words: &[&dyn Display]) {
+        if let Some(step) = self.steps.get_mut(step)
+            && step.notes.len() >= NOTES
+        {
+            // Nobody reads it, so its text is not made.
+            step.more += 1;
+            return;
+        }
         self.note(step, reason.note(words));
     }
 

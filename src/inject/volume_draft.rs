@@ -87,6 +87,11 @@ impl<'a> Volumes<'a> {
         self.own
     }
 
+    /// How many there will be at most.
+    pub(super) fn count(&self) -> usize {
+        self.own.len() + self.new.len()
+    }
+
     /// Where a volume of this source is, or could be. `is_ours` tells of a name whether an earlier pass added the pod's
     /// volume of that name for the policy that asks.
     ///
@@ -235,7 +240,7 @@ impl NewVolume<'_> {
 }
 
 /// What a volume refers to by name, where it is of a kind that is reused.
-fn object(kind: &str, source: &Value) -> Option<(&'static str, String)> {
+pub(super) fn object(kind: &str, source: &Value) -> Option<(&'static str, String)> {
     let (kind, field) = match kind {
         "persistentVolumeClaim" => ("persistentVolumeClaim", "claimName"),
         "secret" => ("secret", "secretName"),

@@ -65,6 +65,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         for fragment in &unit.env_from {
             self.merge_env_from(policy, fragment, &facts, &targets, step);
         }
+        self.bounded()?;
         Ok(self.is_in(step))
     }
 
@@ -255,12 +256,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         if !has_volume {
             self.claims.record(policy, Subject::Volume(&volume.slot.name), "", Existing::Nothing);
         }
+        self.draft.weight += volume.source.as_str().len();
         self.draft.volumes.put(volume.slot, volume.kind, volume.source);
         for (index, mount, existing) in volume.puts {
             let Some(container) = self.draft.containers.get_mut(index) else { continue };
             let content = mount.content();
             self.claims.record(policy, Subject::MountPath(container.name, &mount.path), &content, existing);
             self.claims.hold(Thing::MountPath(index, mount.path.clone()), step, Some(content.into()));
+            self.draft.weight += mount.weight();
             container.put_mount(mount);
         }
         self.report.came_of(step, StepOutcome::Applied);

@@ -19,8 +19,8 @@ use crate::reason::{Note, Reason};
 /// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
 /// may create pods, so there has to be an end.
 pub const MAX_TERMS: usize = 1_000;
-/// How many requirements the terms may have that a merge adds.
-pub const MAX_REQUIREMENTS: usize = 50_000;
+/// How many requirements may be added, in new terms or in the pod's. A patch takes up to two hundred bytes for each.
+pub const MAX_REQUIREMENTS: usize = 20_000;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -46,12 +46,12 @@ struct Appended {
 /// The pod's required node terms times the policy's are too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "merging required node affinity would make {terms} node selector terms, with {requirements} requirements in those that are added; at most {MAX_TERMS} terms and {MAX_REQUIREMENTS} requirements are allowed"
+    "merging required node affinity would make {terms} node selector terms, and add {requirements} requirements; at most {MAX_TERMS} terms and {MAX_REQUIREMENTS} requirements are allowed"
 )]
 pub struct TooManyTerms {
     /// The terms that there would be.
     pub terms: usize,
-    /// The requirements in those that would be added.
+    /// The requirements that would be added, those of new terms among them.
     pub requirements: usize,
 }
 

@@ -245,7 +245,7 @@ pub fn finish<'a>(
         Mode::None => return Ok(Vec::new()),
         Mode::Allow => return Ok(tolerate(preemption, mode, placement)),
         Mode::Constrain => constrain(preemption, placement)?,
-        Mode::Prevent => prevent(preemption, placement),
+        Mode::Prevent => prevent(preemption, placement)?,
     };
     if placement.is_contradictory() {
         notes.push(Reason::NoNodeLeft.note(&[&mode]));
@@ -310,19 +310,19 @@ fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     notes
 }
 
-fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
+fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Result<Vec<Note>, TooManyTerms> {
     let mut notes = strip(preemption, placement);
     if preemption.node_selector.is_empty() {
         notes.extend(warn_of_remaining(preemption, placement));
     } else {
-        notes.extend(exclude(preemption, placement));
+        notes.extend(exclude(preemption, placement)?);
     }
-    notes
+    Ok(notes)
 }
 
 /// Makes every required term exclude preemptible nodes. A term that asks for them, which a policy has merged in, is
 /// dropped where another remains, and loses its wish where none does.
-fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
+fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Result<Vec<Note>, TooManyTerms> {
     let pairs = preemption.node_selector.iter();
     let not_in: Vec<Value> = pairs.map(|(key, value)| affinity::label_requirement(key, "NotIn", value)).collect();
     let mut notes = Vec::new();
@@ -340,6 +340,13 @@ fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> 
         let excluding = affinity::all_of(&not_in);
         changed = affinity::conjoin(placement.affinity_mut(), &[excluding]).unwrap_or_default();
     } else if let Some(terms) = affinity::required_mut(placement.affinity_mut()) {
+        let most = terms.len() * not_in.len();
+        if most > affinity::MAX_REQUIREMENTS {
+            let requirements = terms.iter().map(|term| missing(term, &not_in).len()).sum();
+            if requirements > affinity::MAX_REQUIREMENTS {
+                return Err(TooManyTerms { terms: terms.len(), requirements });
+            }
+        }
         for term in terms.iter_mut() {
             changed += usize::from(exclude_from(term, &not_in));
         }
@@ -348,7 +355,7 @@ fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> 
         let requirement = listed(not_in.iter().map(affinity::show_requirement));
         notes.push(Reason::NodeAffinityRequired.note(&[&changed, &requirement, &in_mode(Mode::Prevent)]));
     }
-    notes
+    Ok(notes)
 }
 
 /// Removes from every required term what asks for preemptible nodes, and that a preemptible label be there where
@@ -392,8 +399,18 @@ fn asks_for(preemption: &Preemption, expression: &Value) -> bool {
 
 /// Adds what is missing of `not_in`; whether anything was, where the term matches a node at all.
 fn exclude_from(term: &mut Value, not_in: &[Value]) -> bool {
+    let missing: Vec<Value> = missing(term, not_in).into_iter().cloned().collect();
+    let is_changed = !missing.is_empty();
+    for wanted in missing {
+        affinity::push_expression(term, wanted);
+    }
+    is_changed
+}
+
+/// What a term that matches a node at all does not exclude yet of `not_in`.
+fn missing<'n>(term: &Value, not_in: &'n [Value]) -> Vec<&'n Value> {
     if affinity::is_blank(term) {
-        return false;
+        return Vec::new();
     }
     let mut excluded: HashMap<&str, Vec<&[Value]>> = HashMap::new();
     for (key, operator, values) in affinity::expressions(term).iter().map(affinity::requirement_parts) {
@@ -401,17 +418,12 @@ fn exclude_from(term: &mut Value, not_in: &[Value]) -> bool {
             excluded.entry(key).or_default().push(values);
         }
     }
-    // Whether an expression excludes at least the value that `wanted` does.
     let is_missing = |wanted: &&Value| {
         let (key, _, values) = affinity::requirement_parts(wanted);
         let own = excluded.get(key).map(Vec::as_slice).unwrap_or_default();
         !own.iter().any(|own| values.iter().all(|value| own.contains(value)))
     };
-    let missing: Vec<&Value> = not_in.iter().filter(is_missing).collect();
-    for wanted in &missing {
-        affinity::push_expression(term, (*wanted).clone());
-    }
-    !missing.is_empty()
+    not_in.iter().filter(is_missing).collect()
 }
 
 /// With tolerations and no labels `prevent` can only strip, so a toleration that still lets the pod

@@ -20,7 +20,8 @@ pub const ELEMENTS: usize = 10_000;
 /// Most elements in the lists of all containers together. An earlier pass adds at most what a patch holds, so no pod that
 /// was let through once is refused here at the second pass.
 pub const CONTAINER_ELEMENTS: usize = 200_000;
-/// Most elements and members in one field that is read as a whole, such as `affinity`.
+/// Most elements of all lists, and members of all objects that are longer than a hundred, in one field that is read as a
+/// whole, such as `affinity`.
 pub const FIELD_ELEMENTS: usize = 100_000;
 /// Most terms of the required node affinity, of a pod and after policies have multiplied them.
 pub const NODE_TERMS: usize = 1_000;
@@ -231,11 +232,15 @@ impl<'de> Visitor<'de> for &mut Count {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        // What describes one thing is no list of things.
+        const FEW: usize = 100;
         let mut number = 0;
         while map.next_key::<IgnoredAny>()?.is_some() {
             map.next_value_seed(&mut *self)?;
             number += 1;
-            self.one_more(number);
+            if number > FEW {
+                self.one_more(number);
+            }
         }
         Ok(())
     }
