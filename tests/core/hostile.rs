@@ -225,7 +225,7 @@ fn more_than_a_bound_refuses_a_pod_that_a_policy_matches_and_names_it() {
     for (within, beyond, said) in [
         (both(500, 500), both(500, 501), "spec.containers: more than 1000 containers"),
         (both(0, 1_000), both(0, 50_000), "spec.containers: more than 1000 containers"),
-        (container("env", 10_000), container("env", 10_001), "spec.containers[1].env: more than 10000 elements"),
+        (container("env", 9_999), container("env", 10_001), "spec.containers[1].env: more than 10000 elements"),
         (
             container("envFrom", 9_999),
             container("envFrom", 90_000),
