@@ -1,6 +1,6 @@
 //! Which policies match: those for the pod as it was before Stowage.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, cell::LazyCell, sync::Arc};
 
 use crate::{
     inject::{
@@ -29,10 +29,13 @@ pub(super) fn select<'a, 'p>(
 ) -> (OriginalPod<'a>, Vec<&'p Policy>) {
     let mut original =
         marker.map_or_else(|| OriginalPod::as_it_stands(pod), |marker| OriginalPod::without(pod, marker));
+    // Of a pod that is too large not everything is read, and what is left out may ask for a resource.
+    let is_whole = LazyCell::new(|| pod.bounded().is_ok());
     loop {
         let labels = snapshot.namespace(context.namespace);
         let found = snapshot.policies.matching(context.namespace, &labels, &original);
-        let is_asked = |policy: &&Policy| policy.requests.is_empty() || pod.requests_any(&policy.requests);
+        let is_asked =
+            |policy: &&Policy| policy.requests.is_empty() || !*is_whole || pod.requests_any(&policy.requests);
         let policies: Vec<&Policy> = found.into_iter().map(Arc::as_ref).filter(is_asked).collect();
         if marker.is_none() || !original.distrust(&policies, earlier) {
             return (original, policies);
