@@ -91,8 +91,8 @@ pub struct Summary {
     pub operations: usize,
     /// Modifiers that were left out.
     pub skipped: usize,
-    /// Why the pod was refused: by which policy or key, for which field, and what is allowed.
-    pub refusal: Option<String>,
+    /// Why the pod was refused, with the names that a person looks for.
+    pub refusal: Option<Refusal>,
 }
 
 /// The bytes are not a review that can be answered.
@@ -296,7 +296,9 @@ fn untouched(uid: &str, summary: Summary) -> Admitted {
 }
 
 fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
-    summary.refusal = Some(cut(&refusal.message));
+    let Refusal { policy, field, reason, message } = refusal;
+    let (field, message) = (cut(field), cut(message));
+    summary.refusal = Some(Refusal { policy: policy.clone(), field, reason: *reason, message });
     let message = format!("stowage: {}", refusal.message);
     let status = Some(Status { status: "Failure", message, reason: "Invalid", code: 422 });
     let response = Response { uid, allowed: false, status, ..Response::default() };

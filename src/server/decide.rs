@@ -72,6 +72,7 @@ fn log_decision(outcome: Outcome, summary: &Summary) {
     if summary.policies.len() > NAMES {
         policies = format!("{policies} and {} more", summary.policies.len() - NAMES);
     }
+    let refusal = summary.refusal.as_ref();
     macro_rules! event {
         ($level:ident) => {
             $level!(
@@ -83,7 +84,10 @@ fn log_decision(outcome: Outcome, summary: &Summary) {
                 policies,
                 operations = summary.operations,
                 skipped = summary.skipped,
-                refusal = summary.refusal,
+                refused_by = refusal.map(|refusal| refusal.policy.as_str()),
+                field = refusal.map(|refusal| refusal.field.as_str()),
+                reason = refusal.map(|refusal| refusal.reason.name()),
+                refusal = refusal.map(|refusal| refusal.message.as_str()),
                 "decided"
             )
         };
