@@ -112,6 +112,8 @@ pub struct ContainerView<'a> {
     pub env_from: Option<Vec<Raw<'a>>>,
     /// `volumeMounts`.
     pub volume_mounts: Option<Vec<MountView<'a>>>,
+    /// `volumeDevices`.
+    pub volume_devices: Option<Vec<DeviceView<'a>>>,
     /// `resources`.
     pub resources: Option<Raw<'a>>,
     /// `imagePullPolicy`.
@@ -129,6 +131,15 @@ pub struct EnvView<'a> {
     pub value: Option<Raw<'a>>,
     /// `valueFrom`.
     pub value_from: Option<Raw<'a>>,
+}
+
+/// One block device.
+#[derive(Debug, Default)]
+pub struct DeviceView<'a> {
+    /// `name` of the volume.
+    pub name: Option<Str<'a>>,
+    /// `devicePath`.
+    pub device_path: Option<Str<'a>>,
 }
 
 /// One volume mount.
@@ -318,11 +329,13 @@ read_members!(ContainerView {
     "env" => env by AtMost::new(ELEMENTS),
     "envFrom" => env_from by AtMost::new(ELEMENTS),
     "volumeMounts" => volume_mounts by AtMost::new(ELEMENTS),
+    "volumeDevices" => volume_devices by AtMost::new(ELEMENTS),
     "resources" => resources,
     "imagePullPolicy" => image_pull_policy,
     "securityContext" => security_context,
 });
 read_members!(EnvView { "name" => name, "value" => value, "valueFrom" => value_from });
+read_members!(DeviceView { "name" => name, "devicePath" => device_path });
 read_members!(MountView {
     "name" => name,
     "mountPath" => mount_path,

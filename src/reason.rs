@@ -81,6 +81,14 @@ reasons! {
     PathOfPolicy, Warning, "skipped: at {path} in container {container} {first} mounts something else";
     /// The pod mounts something else where a policy with `onConflict: Reject` mounts.
     PathRejected, Refusal, "the pod mounts something else at {path} in {container}, and the policy says onConflict: Reject";
+    /// A block device of the pod's is at the path, so the whole modifier is left out.
+    PathOfDevice, Warning, "skipped: at {path} in container {container} the pod has a block device";
+    /// The pod uses the claim as a block device, so it cannot be mounted.
+    BlockDevice, Warning, "skipped: the pod uses volume {volume} as a block device";
+    /// Only a privileged container may have such a mount, and the API server would refuse the pod.
+    NotPrivileged, Warning, "skipped {path} in container {container}: mountPropagation Bidirectional needs a privileged container";
+    /// A controller may select by the label, and would let go of the pod.
+    LabelOfController, Warning, "skipped label {key}: the pod's controller may select by the value that the pod has";
     /// The policy's `containers`, or the pod, leaves every container out.
     NoContainer, Info, "skipped: the policy's containers selects no container of this pod";
     /// A placeholder of the modifier stands for something that the pod does not have.

@@ -14,19 +14,32 @@ use crate::{
         volume_draft::object,
     },
     json::Json,
-    policy::{AutoMount, Policy, compile::auto_mount::word, modifier::EnvUnit, spec::AutoMountType, template::Facts},
+    policy::{
+        AutoMount, Policy,
+        compile::auto_mount::word,
+        modifier::{Credentials, EnvUnit},
+        spec::AutoMountType,
+        template::Facts,
+    },
     reason::Reason,
 };
 
 /// Variables that MLRun's manual modifiers set, and whose presence says that storage was configured by hand.
-const BY_HAND: [&str; 6] = [
+const BY_HAND: [&str; 7] = [
     "V3IO_API",
     "V3IO_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "S3_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
+    "GOOGLE_APPLICATION_CREDENTIALS",
 ];
+
+/// Whether the variable says that the pod brings storage or credentials of its own.
+fn is_by_hand(name: &str) -> bool {
+    let rivals = || [Credentials::S3, Credentials::Azure].into_iter().flat_map(Credentials::rivals);
+    BY_HAND.contains(&name) || name.starts_with('A') && rivals().any(|rival| *rival == name)
+}
 
 /// Name of the step, as the marker records it.
 const AUTO_MOUNT_STEP: &str = "autoMount";
@@ -41,7 +54,7 @@ struct Ours<'o> {
 
 impl<'o> Ours<'o> {
     fn add_variables(&mut self, units: &'o [EnvUnit], facts: &Facts<'o>) {
-        let units = units.iter().filter(|unit| BY_HAND.contains(&unit.name.as_str()));
+        let units = units.iter().filter(|unit| is_by_hand(&unit.name));
         for unit in units {
             if let Ok(value) = unit.entry.resolve(facts) {
                 self.variables.entry(&unit.name).or_default().insert(value);
@@ -121,7 +134,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
         for container in &self.draft.containers {
             for env in container.view.env.iter().flatten() {
-                let Some(name) = env.name.as_ref().filter(|name| BY_HAND.contains(&name.as_str())) else { continue };
+                let Some(name) = env.name.as_ref().filter(|name| is_by_hand(name.as_str())) else { continue };
                 let mut same = ours.variables.get(name.as_str()).into_iter().flatten();
                 let is_ours = same.any(|ours| same_env(env, Some(ours)))
                     || self

@@ -190,9 +190,32 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
         let spec = self.draft.pod.spec.as_ref();
         let os = spec.and_then(|spec| spec.os.as_ref()).and_then(|os| os.name.as_ref()).map(Str::as_str);
-        facts.is_windows = os == Some("windows");
+        facts.is_windows = os == Some("windows") || self.selects_windows();
         facts.is_linux = os == Some("linux");
         facts
+    }
+
+    /// Whether only nodes of Windows can run the pod, by its node selector or required node affinity.
+    fn selects_windows(&self) -> bool {
+        const OS: &str = "kubernetes.io/os";
+        let Some(spec) = &self.draft.pod.spec else { return false };
+        if parse(spec.node_selector).is_some_and(|selector| selector.get(OS).is_some_and(|os| os == "windows")) {
+            return true;
+        }
+        let affinity = parse(spec.affinity);
+        let terms = affinity.as_ref().and_then(|affinity| {
+            let required = "/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+            affinity.pointer(required)?.as_array()
+        });
+        let asks = |term: &Value| {
+            let expressions = term.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+            let mut of_os = expressions.filter(|one| one.get("key").is_some_and(|key| key == OS));
+            of_os.any(|one| {
+                one.get("operator").is_some_and(|operator| operator == "In")
+                    && one.get("values").and_then(Value::as_array).is_some_and(|values| values == &["windows"])
+            })
+        };
+        terms.is_some_and(|terms| !terms.is_empty() && terms.iter().all(asks))
     }
 
     fn default_pull_secrets(&mut self) {

@@ -177,6 +177,27 @@ impl<'a> ContainerDraft<'a> {
         Some((*index, own.get(*index)?))
     }
 
+    /// Whether the pod has a block device at a cleaned path.
+    #[must_use]
+    pub(super) fn has_device_at(&self, path: &str) -> bool {
+        let mut devices = self.view.volume_devices.iter().flatten().filter_map(|device| device.device_path.as_ref());
+        devices.any(|device| clean_path(device.as_str()) == path)
+    }
+
+    /// Whether the container uses the volume as a block device.
+    #[must_use]
+    pub(super) fn has_device(&self, volume: &str) -> bool {
+        let mut devices = self.view.volume_devices.iter().flatten().filter_map(|device| device.name.as_ref());
+        devices.any(|device| device.as_str() == volume)
+    }
+
+    /// Whether the container is privileged.
+    #[must_use]
+    pub(super) fn is_privileged(&self) -> bool {
+        let context = self.view.security_context.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        context.is_some_and(|context| context.get("privileged") == Some(&Value::Bool(true)))
+    }
+
     /// Index of the pod's secret or config map as environment under this key.
     #[must_use]
     pub(super) fn own_source(&self, key: &str) -> Option<usize> {

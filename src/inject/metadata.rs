@@ -99,6 +99,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 self.report.tell(step, Reason::KeyOfPod, &[&kind, &key]);
                 return Ok(false);
             }
+            // It would count one pod less, and make another, without end.
+            Existing::OfThePod if is_label && self.draft.pod.controllers().next().is_some() => {
+                self.report.tell(step, Reason::LabelOfController, &[&key]);
+                return Ok(false);
+            }
             Existing::Nothing | Existing::OfEarlierPass | Existing::OfThePod | Existing::OfOverride => {
                 self.report.came_of(step, StepOutcome::Applied);
                 true

@@ -157,6 +157,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             Ok((source, slot, mounts?))
         });
         match resolved {
+            Ok((_, slot, _)) if self.draft.containers.iter().any(|container| container.has_device(&slot.name)) => {
+                self.report.tell(step, Reason::BlockDevice, &[&slot.name]);
+                None
+            }
             Ok((source, slot, mounts)) => {
                 let (puts, there) = (Vec::new(), Vec::new());
                 Some(PlannedVolume { kind: &volume.kind, source, slot, mounts, puts, there })
@@ -182,6 +186,15 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 let Some(container) = self.draft.containers.get(*index) else { continue };
                 let own = container.own_mount(&mount.path);
                 let name = container.name;
+                if container.has_device_at(&mount.path) {
+                    self.report.tell(step, Reason::PathOfDevice, &[&mount.path, &name]);
+                    is_free = false;
+                    continue;
+                }
+                if mount.propagation == Some("Bidirectional") && !container.is_privileged() {
+                    self.report.tell(step, Reason::NotPrivileged, &[&mount.path, &name]);
+                    continue;
+                }
                 let existing = self.mount(policy, mount, *index, step);
                 let is_replaced = match existing {
                     Existing::Same | Existing::SameOfOurs | Existing::Agreed => {

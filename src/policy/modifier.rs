@@ -87,6 +87,41 @@ pub enum Credentials {
     Azure,
 }
 
+impl Credentials {
+    /// Variables by which an SDK may decide for other credentials than these: a role, a profile, a shared file, an identity
+    /// of the platform's. One that the pod brings stands for credentials of its own, as its keys do.
+    #[must_use]
+    pub const fn rivals(self) -> &'static [&'static str] {
+        match self {
+            Self::V3io => &[],
+            Self::S3 => &[
+                "AWS_SESSION_TOKEN",
+                "AWS_SECURITY_TOKEN",
+                "AWS_ROLE_ARN",
+                "AWS_WEB_IDENTITY_TOKEN_FILE",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                "AWS_PROFILE",
+                "AWS_DEFAULT_PROFILE",
+                "AWS_SHARED_CREDENTIALS_FILE",
+                "AWS_CONFIG_FILE",
+            ],
+            Self::Azure => {
+                &["AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_SAS_TOKEN"]
+            }
+        }
+    }
+
+    /// Makes the variables of these credentials in `env` one unit with what decides against them, under `prefix`.
+    pub fn bind(self, env: &mut [EnvUnit], prefix: &str) {
+        let rivals = self.rivals().iter().map(|name| format!("{prefix}{name}"));
+        let rivals: Vec<String> = rivals.filter(|name| env.iter().all(|unit| unit.name != *name)).collect();
+        if let Some(first) = env.iter_mut().find(|unit| unit.credentials == Some(self) && !unit.follows) {
+            first.replaces = rivals;
+        }
+    }
+}
+
 impl EnvUnit {
     /// `{name, value}`.
     #[must_use]
@@ -122,6 +157,14 @@ impl EnvUnit {
     #[must_use]
     pub const fn of(name: String, entry: Fragment) -> Self {
         Self { name, entry, credentials: None, follows: false, replaces: Vec::new() }
+    }
+
+    /// The same, as what comes with `credentials` or not at all.
+    #[must_use]
+    pub const fn following(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self.follows = true;
+        self
     }
 
     /// The same, as a part of `credentials`.

@@ -38,4 +38,5 @@ mod resolve;
 mod rfc6902;
 mod rules;
 mod threshold;
+mod unharmed;
 mod world;

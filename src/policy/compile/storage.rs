@@ -400,31 +400,22 @@ pub(super) fn s3_unit(prefix: &str, endpoint: Option<&str>, region: Option<&str>
                     EnvUnit::from_secret(format!("{prefix}{key}"), name.clone(), key, false).part_of(Credentials::S3),
                 );
             }
-            without_token(&mut env, prefix);
         }
         S3Keys::Literal(id, secret) => {
             env.push(EnvUnit::literal(format!("{prefix}AWS_ACCESS_KEY_ID"), id).part_of(Credentials::S3));
-            without_token(&mut env, prefix);
             env.push(EnvUnit::literal(format!("{prefix}AWS_SECRET_ACCESS_KEY"), secret).part_of(Credentials::S3));
         }
-        S3Keys::None => {}
+        S3Keys::None => return Unit { env, ..Unit::default() },
     }
+    let follow = |unit: EnvUnit| if unit.credentials.is_none() { unit.following(Credentials::S3) } else { unit };
+    let mut env: Vec<EnvUnit> = env.into_iter().map(follow).collect();
+    Credentials::S3.bind(&mut env, prefix);
     Unit { env, ..Unit::default() }
-}
-
-/// A session token belongs to the keys it was given out with; one that the pod brings does not fit ours.
-fn without_token(env: &mut [EnvUnit], prefix: &str) {
-    let token = format!("{prefix}AWS_SESSION_TOKEN");
-    if env.iter().all(|unit| unit.name != token)
-        && let Some(unit) = env.iter_mut().find(|unit| unit.credentials == Some(Credentials::S3))
-    {
-        unit.replaces.push(token);
-    }
 }
 
 /// The plain keys that an S3 SDK reads, out of a secret that holds them; token, region and endpoint may be absent.
 pub(super) fn s3_plain_keys(secret: &Template) -> Vec<EnvUnit> {
-    [
+    let mut env: Vec<EnvUnit> = [
         ("AWS_ACCESS_KEY_ID", false, true),
         ("AWS_SECRET_ACCESS_KEY", false, true),
         ("AWS_SESSION_TOKEN", true, true),
@@ -435,17 +426,21 @@ pub(super) fn s3_plain_keys(secret: &Template) -> Vec<EnvUnit> {
     .into_iter()
     .map(|(key, optional, credential)| {
         let unit = EnvUnit::from_secret(key, secret.clone(), key, optional);
-        if credential { unit.part_of(Credentials::S3) } else { unit }
+        if credential { unit.part_of(Credentials::S3) } else { unit.following(Credentials::S3) }
     })
-    .collect()
+    .collect();
+    Credentials::S3.bind(&mut env, "");
+    env
 }
 
 /// The three variables that an Azure SDK reads, each of which the secret may lack.
 pub(super) fn azure_env(secret: &Template) -> Vec<EnvUnit> {
-    ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_CONNECTION_STRING"]
+    let mut env: Vec<EnvUnit> = ["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_KEY", "AZURE_STORAGE_CONNECTION_STRING"]
         .into_iter()
         .map(|key| EnvUnit::from_secret(key, secret.clone(), key, true).part_of(Credentials::Azure))
-        .collect()
+        .collect();
+    Credentials::Azure.bind(&mut env, "");
+    env
 }
 
 /// The key file, mounted, and the variable that Google's SDKs look for.
@@ -474,10 +469,10 @@ pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Unit {
 /// V3IO_API, V3IO_USERNAME, V3IO_ACCESS_KEY, V3IO_FRAMESD.
 pub(super) fn v3io_env(v3io: &V3ioSpec, username: Template, access_key: EnvUnit) -> Vec<EnvUnit> {
     vec![
-        EnvUnit::literal("V3IO_API", &v3io.api),
+        EnvUnit::literal("V3IO_API", &v3io.api).following(Credentials::V3io),
         EnvUnit::templated("V3IO_USERNAME", "", username, "").part_of(Credentials::V3io),
         access_key.part_of(Credentials::V3io),
-        EnvUnit::literal("V3IO_FRAMESD", &v3io.framesd),
+        EnvUnit::literal("V3IO_FRAMESD", &v3io.framesd).following(Credentials::V3io),
     ]
 }
 
