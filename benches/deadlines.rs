@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stowage::deadline::Deadlines;
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceeded, StateThresholds, StateThresholdsSpec};
-use stowage::threshold::{NodeReadiness, WatchedPod, evaluate};
+use stowage::threshold::{Kept, NodeReadiness, WatchedPod, evaluate};
 
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
@@ -69,7 +69,8 @@ fn event(bytes: &[u8], thresholds: &StateThresholds, name: &Arc<str>, deadlines:
         + u64::from(pod.metadata.uid.bytes().map(u32::from).sum::<u32>());
     verdict.deadline =
         verdict.deadline.and_then(|deadline| deadline.checked_add(Duration::from_secs(spread % 3_600)).ok());
-    deadlines.upsert(&pod, &verdict);
+    let kept = Kept::next(deadlines.kept(&pod.metadata.uid).as_ref(), &pod, now);
+    deadlines.upsert(&pod, &kept, &verdict);
 }
 
 fn memory(_: &mut Criterion) {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::threshold::{State, Verdict, WatchedPod, farthest};
+use crate::threshold::{Kept, PackedKept, Siblings, State, Verdict, WatchedPod, farthest};
 
 /// Stale entries that are always tolerated: rebuilding a small heap costs more than it frees.
 const SLACK: usize = 1_024;
@@ -27,6 +27,8 @@ pub struct Deadlines {
     /// The text of uids that are no UUIDs. The API server makes UUIDs only; files may hold others.
     odd_uids: HashMap<Uid, Box<str>>,
     namespaces: HashSet<Arc<str>>,
+    /// What the pods of each owner do, by a hash of its uid.
+    tallies: HashMap<u64, Siblings>,
     heap: BinaryHeap<Reverse<Entry>>,
     generation: u64,
     round: u32,
@@ -59,9 +61,15 @@ struct Record {
     deadline: i64,
     /// That of the one entry in the heap that counts.
     generation: u64,
+    /// The controller's uid by a hash; 0 for a bare pod.
+    owner: u64,
+    /// What one object does not tell.
+    kept: PackedKept,
     /// The last list that held the pod.
     round: u32,
     state: State,
+    /// Whether the pod was ever seen to run, or has ended.
+    has_run: bool,
     /// Whether the deadline is still to come up.
     armed: bool,
 }
@@ -95,13 +103,20 @@ impl Deadlines {
     ///
     /// A deadline that has come up already does not come up again for the same state: the caller has it in hand, and
     /// asks for it by [`Deadlines::postpone`]. Status heartbeats of a due pod are no reason to delete it twice.
-    pub fn upsert(&mut self, pod: &WatchedPod, verdict: &Verdict) -> bool {
+    pub fn upsert(&mut self, pod: &WatchedPod, kept: &Kept, verdict: &Verdict) -> bool {
         let uid = self.uid(&pod.metadata.uid);
+        let owner = pod.metadata.controller().map_or(0, |owner| owner_hash(&owner.uid));
+        let before = self.records.get(&uid).map(|record| (record.owner, record.state));
+        self.tally(before, Some((owner, verdict.state)));
+        let runs = verdict.state == State::Running || verdict.state.is_finished();
         let deadline = verdict.deadline.map_or(NEVER, rounded_up);
         let generation = self.generation;
         let round = self.round;
         if let Some(record) = self.records.get_mut(&uid) {
             record.round = round;
+            record.owner = owner;
+            record.kept = kept.packed();
+            record.has_run |= runs;
             if record.deadline == deadline && record.state == verdict.state {
                 return false;
             }
@@ -115,8 +130,11 @@ impl Deadlines {
                 name: pod.metadata.name.as_str().into(),
                 deadline,
                 generation,
+                owner,
+                kept: kept.packed(),
                 round,
                 state: verdict.state,
+                has_run: runs,
                 armed: false,
             };
             self.records.insert(uid, record);
@@ -129,9 +147,45 @@ impl Deadlines {
     pub fn remove(&mut self, uid: &str) -> bool {
         let uid = self.known_uid(uid);
         self.odd_uids.remove(&uid);
-        let known = self.records.remove(&uid).is_some();
+        let known = self.records.remove(&uid);
+        if let Some(record) = &known {
+            self.tally(Some((record.owner, record.state)), None);
+        }
         self.compact();
-        known
+        known.is_some()
+    }
+
+    /// What is kept of a pod, for [`Kept::next`]; `None` for one that is not tracked.
+    pub fn kept(&self, uid: &str) -> Option<Kept> {
+        Some(self.records.get(&self.known_uid(uid))?.kept.unpacked())
+    }
+
+    /// Whether the pod was ever seen to run, or has ended.
+    pub fn has_run(&self, uid: &str) -> bool {
+        self.records.get(&self.known_uid(uid)).is_some_and(|record| record.has_run)
+    }
+
+    /// What the other pods of the pod's owner do; nothing for a bare pod, and for one that is not tracked.
+    pub fn siblings(&self, uid: &str) -> Siblings {
+        let record = self.records.get(&self.known_uid(uid)).filter(|record| record.owner != 0);
+        let others = record.and_then(|record| Some(self.tallies.get(&record.owner)?.without(record.state)));
+        others.unwrap_or_default()
+    }
+
+    /// Moves a pod from one owner and state to another in the counts.
+    fn tally(&mut self, before: Option<(u64, State)>, after: Option<(u64, State)>) {
+        let counts = |state: State| matches!(state, State::Running | State::Succeeded);
+        if let Some((owner, state)) = before.filter(|(owner, state)| *owner != 0 && counts(*state))
+            && let Some(tally) = self.tallies.get_mut(&owner)
+        {
+            tally.discount(state);
+            if !tally.are_at_work() {
+                self.tallies.remove(&owner);
+            }
+        }
+        if let Some((owner, state)) = after.filter(|(owner, state)| *owner != 0 && counts(*state)) {
+            self.tallies.entry(owner).or_default().count(state);
+        }
     }
 
     /// Has a pod come up at `at`, once more or later than planned: to retry, or when time alone changes the decision.
@@ -175,7 +229,13 @@ impl Deadlines {
     /// The list is complete: forgets the pods that were not in it, whose deletion the watch has missed. Says how many.
     pub fn end_list(&mut self) -> usize {
         let before = self.records.len();
-        self.records.retain(|_, record| record.round == self.round);
+        let round = self.round;
+        let gone: Vec<(u64, State)> = self
+            .records
+            .extract_if(|_, record| record.round != round)
+            .map(|(_, record)| (record.owner, record.state))
+            .collect();
+        gone.into_iter().for_each(|gone| self.tally(Some(gone), None));
         self.odd_uids.retain(|uid, _| self.records.contains_key(uid));
         self.namespaces.retain(|ns| Arc::strong_count(ns) > 1);
         self.compact();
@@ -227,9 +287,9 @@ impl Deadlines {
         record.is_some_and(|record| record.armed && record.generation == entry.generation)
     }
 
-    /// Rebuilds the heap when stale entries outnumber the pods.
+    /// Rebuilds the heap when stale entries are a quarter of the pods.
     fn compact(&mut self) {
-        if self.heap.len() <= SLACK + 2 * self.records.len() {
+        if self.heap.len() <= SLACK + self.records.len() + self.records.len() / 4 {
             return;
         }
         let mut entries = std::mem::take(&mut self.heap).into_vec();
@@ -308,6 +368,12 @@ impl std::fmt::Display for Uid {
             low & 0xffff_ffff_ffff
         )
     }
+}
+
+/// Of an owner's uid what tells owners apart; never 0.
+fn owner_hash(uid: &str) -> u64 {
+    let Uid([high, low]) = Uid::of_uuid(uid).unwrap_or_else(|| Uid::of_text(uid));
+    (high ^ low.rotate_left(1)).max(1)
 }
 
 /// Whole milliseconds, not before the moment itself.

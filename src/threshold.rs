@@ -25,7 +25,7 @@ mod subject;
 pub mod words;
 
 pub use action::{Action, ActionRules, Circumstances, Removal};
-pub use kept::Kept;
+pub use kept::{Kept, PackedKept};
 pub use node::{NodeReadiness, WatchedNode};
 pub use pod::WatchedPod;
 pub use resolve::{Limit, Resolved, Thresholds};

@@ -1,4 +1,50 @@
 use super::*;
+use crate::threshold::pod::OwnerReference;
+
+/// Tracks the pod, with what is kept of it.
+fn track(deadlines: &mut Deadlines, pod: &WatchedPod, verdict: &Verdict) -> bool {
+    let kept = Kept::next(deadlines.kept(&pod.metadata.uid).as_ref(), pod, at(0));
+    deadlines.upsert(pod, &kept, verdict)
+}
+
+#[test]
+fn a_record_knows_its_siblings_whatever_they_become() {
+    let mut deadlines = Deadlines::new();
+    let owned = |uid: &str| {
+        let owner = OwnerReference { uid: "owner".to_owned(), controller: true, ..OwnerReference::default() };
+        let mut pod = pod(uid);
+        pod.metadata.owner_references = vec![owner];
+        pod
+    };
+    let siblings = |running, succeeded| Siblings { running, succeeded };
+    for (uid, state) in
+        [("a", State::Running), ("b", State::Succeeded), ("c", State::Failed), ("d", State::ImagePullBackoff)]
+    {
+        track(&mut deadlines, &owned(uid), &verdict(state, None));
+    }
+    track(&mut deadlines, &pod("bare"), &verdict(State::Running, None));
+    assert_eq!((deadlines.siblings("a"), deadlines.siblings("d")), (siblings(0, 1), siblings(1, 1)));
+    assert_eq!(deadlines.siblings("bare"), siblings(0, 0));
+    assert!(deadlines.has_run("a") && deadlines.has_run("c") && !deadlines.has_run("d"));
+    track(&mut deadlines, &owned("a"), &verdict(State::ContainerError, None));
+    assert_eq!(deadlines.siblings("d"), siblings(0, 1));
+    assert!(deadlines.has_run("a"), "it ran before");
+    deadlines.begin_list();
+    track(&mut deadlines, &owned("d"), &verdict(State::ImagePullBackoff, None));
+    assert_eq!((deadlines.end_list(), deadlines.siblings("d")), (4, siblings(0, 0)));
+    assert!(deadlines.tallies.is_empty());
+}
+
+#[test]
+fn what_is_kept_of_a_pod_comes_back_and_a_record_stays_small() {
+    let mut object = pod("a");
+    object.metadata.creation_timestamp = Some(at(1_000));
+    let kept = Kept::next(None, &object, at(5_000));
+    let mut deadlines = Deadlines::new();
+    deadlines.upsert(&object, &kept, &verdict(kept.state, None));
+    assert_eq!(deadlines.kept("a"), Some(kept));
+    assert!(size_of::<Record>() <= 88, "{} bytes", size_of::<Record>());
+}
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -24,14 +70,14 @@ fn names(deadlines: &mut Deadlines, now: i64) -> Vec<String> {
 fn pods_come_up_in_order_once_and_not_early() {
     let mut deadlines = Deadlines::new();
     for (uid, deadline) in [("b", 20), ("a", 10), ("c", 30)] {
-        assert!(deadlines.upsert(&pod(uid), &verdict(State::Running, Some(deadline))));
+        assert!(track(&mut deadlines, &pod(uid), &verdict(State::Running, Some(deadline))));
     }
-    deadlines.upsert(&pod("d"), &verdict(State::Running, None));
+    track(&mut deadlines, &pod("d"), &verdict(State::Running, None));
     assert_eq!(deadlines.len(), 4);
     assert_eq!(deadlines.next_at(), Some(at(10)));
     assert!(names(&mut deadlines, 9).is_empty());
     assert_eq!(names(&mut deadlines, 20), ["a", "b"]);
-    assert!(!deadlines.upsert(&pod("a"), &verdict(State::Running, Some(10))));
+    assert!(!track(&mut deadlines, &pod("a"), &verdict(State::Running, Some(10))));
     assert!(names(&mut deadlines, 25).is_empty());
     assert_eq!(deadlines.next_at(), Some(at(30)));
 }
@@ -41,7 +87,7 @@ fn a_fraction_of_a_second_is_not_early() {
     let mut deadlines = Deadlines::new();
     let exact: Timestamp = "2026-01-01T00:00:00.0005Z".parse().unwrap();
     let verdict = Verdict { deadline: Some(exact), ..verdict(State::Running, None) };
-    deadlines.upsert(&pod("a"), &verdict);
+    track(&mut deadlines, &pod("a"), &verdict);
     assert_eq!(deadlines.due("2026-01-01T00:00:00.0004Z".parse().unwrap()).count(), 0);
     assert_eq!(deadlines.due("2026-01-01T00:00:00.001Z".parse().unwrap()).count(), 1);
 }
@@ -50,8 +96,8 @@ fn a_fraction_of_a_second_is_not_early() {
 fn a_postponed_deadline_does_not_wake_early() {
     // kube-rs's Scheduler keeps the earlier of two times for one key.
     let mut deadlines = Deadlines::new();
-    deadlines.upsert(&pod("a"), &verdict(State::Running, Some(10)));
-    deadlines.upsert(&pod("a"), &verdict(State::Running, Some(50)));
+    track(&mut deadlines, &pod("a"), &verdict(State::Running, Some(10)));
+    track(&mut deadlines, &pod("a"), &verdict(State::Running, Some(50)));
     assert_eq!(deadlines.next_at(), Some(at(50)));
     assert!(names(&mut deadlines, 49).is_empty());
     assert!(deadlines.postpone("a", at(60)));
@@ -69,8 +115,8 @@ fn a_removed_pod_never_comes_up_and_one_of_the_same_name_is_another() {
     let (mut old, mut new) = (pod("old"), pod("new"));
     old.metadata.name = "p".to_owned();
     new.metadata.name = "p".to_owned();
-    deadlines.upsert(&old, &verdict(State::Running, Some(10)));
-    deadlines.upsert(&new, &verdict(State::Running, Some(20)));
+    track(&mut deadlines, &old, &verdict(State::Running, Some(10)));
+    track(&mut deadlines, &new, &verdict(State::Running, Some(20)));
     assert!(deadlines.remove("old"));
     assert!(!deadlines.remove("old"));
     assert_eq!(names(&mut deadlines, 30), ["new"]);
@@ -81,10 +127,10 @@ fn a_removed_pod_never_comes_up_and_one_of_the_same_name_is_another() {
 fn a_list_drops_the_pods_that_are_not_in_it() {
     let mut deadlines = Deadlines::new();
     for uid in ["a", "b"] {
-        deadlines.upsert(&pod(uid), &verdict(State::Running, Some(10)));
+        track(&mut deadlines, &pod(uid), &verdict(State::Running, Some(10)));
     }
     deadlines.begin_list();
-    deadlines.upsert(&pod("b"), &verdict(State::Running, Some(10)));
+    track(&mut deadlines, &pod("b"), &verdict(State::Running, Some(10)));
     assert_eq!(deadlines.end_list(), 1);
     assert_eq!(names(&mut deadlines, 10), ["b"]);
 }
@@ -93,7 +139,7 @@ fn a_list_drops_the_pods_that_are_not_in_it() {
 fn stale_entries_do_not_pile_up() {
     let mut deadlines = Deadlines::new();
     for deadline in 0..100_000 {
-        deadlines.upsert(&pod("a"), &verdict(State::Running, Some(deadline)));
+        track(&mut deadlines, &pod("a"), &verdict(State::Running, Some(deadline)));
     }
     assert!(deadlines.heap.len() <= SLACK + 2);
     assert_eq!(names(&mut deadlines, 99_999), ["a"]);
@@ -108,7 +154,7 @@ fn uids_are_given_back_as_they_came() {
     }
     let mut deadlines = Deadlines::new();
     for uid in [uuid, "u-1"] {
-        deadlines.upsert(&pod(uid), &verdict(State::Running, Some(1)));
+        track(&mut deadlines, &pod(uid), &verdict(State::Running, Some(1)));
     }
     let mut seen = names(&mut deadlines, 1);
     seen.sort();
@@ -119,7 +165,7 @@ fn uids_are_given_back_as_they_came() {
 fn the_farthest_deadline_is_held_and_never_comes_up_too_soon() {
     let mut deadlines = Deadlines::new();
     let far = Verdict { deadline: Some(farthest()), ..verdict(State::Running, None) };
-    deadlines.upsert(&pod("a"), &far);
+    track(&mut deadlines, &pod("a"), &far);
     assert_eq!(deadlines.next_at(), Some(farthest()));
     assert_eq!(deadlines.due(at(4_000_000_000)).count(), 0);
 }

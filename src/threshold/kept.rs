@@ -67,6 +67,17 @@ impl Kept {
         }
     }
 
+    /// The same in 20 bytes, in whole seconds as the API's times are; a fraction is rounded to later.
+    pub fn packed(&self) -> PackedKept {
+        PackedKept {
+            since: seconds(self.since),
+            unready: seconds(self.unready),
+            ran_since: seconds(self.ran_since),
+            waits: self.waits,
+            state: self.state,
+        }
+    }
+
     fn goes_on_hidden(&self, pod: &WatchedPod, seen: &Standing<'_>) -> bool {
         let was_error = matches!(self.state, State::ImagePullBackoff | State::ContainerError);
         let may_hide_it = matches!(seen.state, State::Running | State::Initializing | State::PendingScheduled);
@@ -84,6 +95,39 @@ impl Kept {
         container.may_hide_an_error()
             && container.last_run().and_then(|last| last.finished_at).is_none_or(|end| Some(end) <= self.since)
     }
+}
+
+/// [`Kept`], small: a watcher holds one for every pod. Zero is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedKept {
+    since: u32,
+    unready: u32,
+    ran_since: u32,
+    waits: u32,
+    state: State,
+}
+
+impl PackedKept {
+    /// What was packed.
+    pub fn unpacked(self) -> Kept {
+        Kept {
+            state: self.state,
+            since: timestamp(self.since),
+            unready: timestamp(self.unready),
+            waits: self.waits,
+            ran_since: timestamp(self.ran_since),
+        }
+    }
+}
+
+fn seconds(at: Option<Timestamp>) -> u32 {
+    let Some(at) = at else { return 0 };
+    let whole = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
+    u32::try_from(whole.max(1)).unwrap_or(u32::MAX)
+}
+
+fn timestamp(seconds: u32) -> Option<Timestamp> {
+    Timestamp::from_second(seconds.into()).ok().filter(|_| seconds > 0)
 }
 
 /// Enough to tell a pod's own containers apart.

@@ -9,7 +9,7 @@ use stowage::deadline::Deadlines;
 use stowage::duration::{Threshold, parse};
 use stowage::threshold::resolve::{Limit, Word};
 use stowage::threshold::spec::OnExceeded;
-use stowage::threshold::{NodeReadiness, State, Thresholds, WatchedPod, evaluate};
+use stowage::threshold::{Kept, NodeReadiness, State, Thresholds, WatchedPod, evaluate};
 
 const DAY: i64 = 86_400;
 
@@ -106,7 +106,8 @@ fn pods() -> impl Strategy<Value = Vec<(WatchedPod, u8)>> {
 }
 
 fn feed(deadlines: &mut Deadlines, pod: &WatchedPod, policy: u8) {
-    deadlines.upsert(pod, &evaluate(pod, NodeReadiness::Unheard, &thresholds(policy), at(0)));
+    let kept = Kept::next(deadlines.kept(&pod.metadata.uid).as_ref(), pod, at(0));
+    deadlines.upsert(pod, &kept, &evaluate(pod, NodeReadiness::Unheard, &thresholds(policy), at(0)));
 }
 
 fn held(deadlines: &Deadlines, pods: &[(WatchedPod, u8)]) -> BTreeMap<String, Option<Timestamp>> {
