@@ -16,6 +16,7 @@ use crate::{
     json::{self, Str, read_members},
     pod::PodView,
     policy::snapshot::Snapshot,
+    reason::Reason,
 };
 
 /// `apiVersion` of the reviews that are understood.
@@ -91,6 +92,8 @@ pub struct Summary {
     pub operations: usize,
     /// Modifiers that were left out.
     pub skipped: usize,
+    /// Why modifiers were left out: the first reason of each.
+    pub reasons: Vec<Reason>,
     /// Why the pod was refused, with the names that a person looks for.
     pub refusal: Option<Refusal>,
 }
@@ -286,8 +289,9 @@ fn is_pod_creation<T>(request: &Request<'_, T>) -> bool {
 fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
     summary.policies = decision.policies.iter().map(|policy| policy.id.to_string()).collect();
     summary.operations = decision.patch.len();
-    let steps = decision.report.steps().iter();
-    summary.skipped = steps.filter(|step| step.outcome == StepOutcome::Skipped).count();
+    let skipped = || decision.report.steps().iter().filter(|step| step.outcome == StepOutcome::Skipped);
+    summary.skipped = skipped().count();
+    summary.reasons = skipped().filter_map(|step| Some(step.notes.first()?.reason)).collect();
 }
 
 fn untouched(uid: &str, summary: Summary) -> Admitted {
@@ -357,6 +361,10 @@ fn audit(decision: &Decision<'_>, summary: &Summary) -> BTreeMap<&'static str, S
             list.push_str(&step.policy.id.name);
             list.push('/');
             list.push_str(&step.modifier);
+            if let (true, Some(why)) = (skipped, step.notes.first()) {
+                list.push(':');
+                list.push_str(why.reason.name());
+            }
         }
         if !list.is_empty() {
             audit.insert(name, list);

@@ -16,6 +16,8 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::reason::Reason;
+
 pub use self::cluster::ClusterMetrics;
 pub use self::labels::{
     Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Reload, RequestEnd, Undecided, Watching,
@@ -26,6 +28,8 @@ pub struct Metrics {
     registry: Registry,
     /// Requests to the webhook by what became of them.
     pub requests: Counters<RequestEnd>,
+    /// Modifiers that were left out and pods that were refused, by reason.
+    pub reasons: Counters<Reason>,
     /// From the end of a request's head to its answer, body included.
     pub request_seconds: Histogram,
     /// The decision alone: body in, answer out.
@@ -89,6 +93,12 @@ impl Metrics {
         let r = &registry;
         Ok(Self {
             requests: counters(r, "stowage_requests_total", "Requests by what became of them.", "outcome")?,
+            reasons: counters(
+                r,
+                "stowage_reasons_total",
+                "Modifiers that were skipped and pods that were refused, by reason (docs/reasons.md).",
+                "reason",
+            )?,
             request_seconds: histogram(
                 r,
                 "stowage_request_duration_seconds",

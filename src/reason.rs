@@ -44,6 +44,12 @@ macro_rules! reasons {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
 
+            /// Its place in [`Reason::ALL`].
+            #[must_use]
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+
             /// Whom it is shown.
             #[must_use]
             pub const fn severity(self) -> Severity {
@@ -246,6 +252,18 @@ impl Reason {
     }
 }
 
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Refusal => "refusal",
+        }
+    }
+}
+
 impl Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -279,7 +297,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
-        for reason in Reason::ALL {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index, "{reason}");
             assert!(reason.meaning().trim().ends_with('.'), "{reason}: {}", reason.meaning());
             assert_eq!(reason.text().matches('{').count(), reason.text().matches('}').count(), "{reason}");
         }

@@ -1,6 +1,6 @@
 //! The values that labels can have.
 
-use crate::admission::Outcome;
+use crate::{admission::Outcome, reason::Reason};
 
 /// A closed set of label values.
 pub trait Label: Copy + 'static {
@@ -68,6 +68,18 @@ label! {
         Disconnected = "disconnected",
         /// The decision panicked: 500.
         Failed = "failed",
+    }
+}
+
+impl Label for Reason {
+    const ALL: &'static [Self] = Self::ALL;
+
+    fn text(self) -> &'static str {
+        self.name()
+    }
+
+    fn index(self) -> usize {
+        self.index()
     }
 }
 

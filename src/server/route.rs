@@ -95,6 +95,10 @@ impl<D: Decide> Webhook<D> {
         };
         self.metrics.request_seconds.observe(started.elapsed().as_secs_f64());
         self.metrics.requests.count(answer.end);
+        if let Some(summary) = &answer.summary {
+            let refused = summary.refusal.iter().map(|refusal| refusal.reason);
+            summary.reasons.iter().copied().chain(refused).for_each(|reason| self.metrics.reasons.count(reason));
+        }
         answer.log(bytes);
         // A small answer to a small body is free as that was.
         let is_free = in_flight.has_free_body() && answer.body.len() <= self.limits.small_body_bytes;

@@ -75,6 +75,22 @@ fn the_page_of_the_policy_is_what_the_schema_says() {
 }
 
 #[test]
+fn the_page_of_reasons_is_the_closed_set() {
+    let mut page = "# Reasons\n\nEverything that Stowage says of a step, as a closed set. Each reason has a stable name for programs, \
+                    which the audit annotation `skipped`, the metric `stowage_reasons_total{reason}` and the log's field \
+                    `reason` carry, and a text for people, which `explain`, warnings, the marker and Events show. An *info* is \
+                    shown by `explain`, a *warning* is told to the client too, and a *refusal* refuses the pod with status \
+                    422.\n\n| reason | severity | meaning | text |\n|---|---|---|---|\n"
+        .to_owned();
+    for reason in stowage::reason::Reason::ALL {
+        let (name, severity) = (reason.name(), reason.severity().word());
+        let text = reason.text().replace('|', "\\|");
+        writeln!(page, "| `{name}` | {severity} | {} | {text} |", reason.meaning().trim()).unwrap();
+    }
+    is_up_to_date(&root().join("docs/reasons.md"), &page);
+}
+
+#[test]
 fn the_blocks_of_the_pages_are_what_the_program_gives() {
     let mut blocks = 0;
     for page in pages() {

@@ -1,4 +1,4 @@
-//! Whole answers, kept as files: one folder a case. `UPDATE_GOLDEN=1` writes what is given now.
+//! Whole answers, kept as files: one folder a case. `STOWAGE_BLESS=1` writes what is given now.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ fn answers_are_as_they_were_agreed() {
     let mut cases: Vec<_> = fs::read_dir(root.join("golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 30, "{} cases", cases.len());
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let update = std::env::var_os("STOWAGE_BLESS").is_some();
     let mut wrong = Vec::new();
     for case in cases {
         let text = fs::read_to_string(case.join("policy.yaml")).unwrap();

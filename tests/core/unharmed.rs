@@ -119,13 +119,13 @@ fn a_pod_is_windows_by_its_nodes_too() {
 
 #[test]
 fn a_label_that_a_controller_may_select_by_is_not_replaced() {
-    let text = policy("p", "  onConflict: Override\n  labels: {app: ours, new: n}");
+    let text = policy("p", "  onConflict: Override\n  labels: {app: ours, new: one}");
     let mut given = pod(json!({}));
     given["metadata"]["labels"] = json!({"app": "own"});
-    assert_eq!(answer(&given, &policies(&text)).pod["metadata"]["labels"], json!({"app": "ours", "new": "n"}));
+    assert_eq!(answer(&given, &policies(&text)).pod["metadata"]["labels"], json!({"app": "ours", "new": "one"}));
     given["metadata"]["ownerReferences"] =
         json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": true}]);
     let answered = answer(&given, &policies(&text));
-    assert_eq!(answered.pod["metadata"]["labels"], json!({"app": "own", "new": "n"}));
+    assert_eq!(answered.pod["metadata"]["labels"], json!({"app": "own", "new": "one"}));
     assert!(answered.warnings().contains("label app"), "{}", answered.warnings());
 }
