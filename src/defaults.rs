@@ -8,7 +8,7 @@ pub mod security_context;
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{LocalObjectReference, PodSecurityContext, ResourceRequirements},
+    api::core::v1::{LocalObjectReference, PodSecurityContext, ResourceRequirements, TopologySpreadConstraint},
     apimachinery::pkg::api::resource::Quantity,
 };
 use schemars::JsonSchema;
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     defaults::resources::Resources,
-    field_error::{FieldError, Problems, field, item},
+    field_error::{FieldError, Problems, check, field, item},
     names,
 };
 
@@ -39,6 +39,22 @@ pub struct DefaultsSpec {
     /// Security context of the pod, field by field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_context: Option<PodSecurityContext>,
+    /// Priority class, where the pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+    /// Runtime class, where the pod names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_class_name: Option<String>,
+    /// Scheduler, where the pod names none or `default-scheduler`, which the API server fills in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_name: Option<String>,
+    /// Whether variables of the namespace's services are set, where the pod says nothing or `true`, which the API server
+    /// fills in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_service_links: Option<bool>,
+    /// How pods are spread, where the pod has no constraint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
 }
 
 /// Values for what the pod does not say.
@@ -52,6 +68,64 @@ pub struct Defaults {
     pub service_account_name: Option<String>,
     /// Fields of the pod's security context.
     pub security_context: Option<Map<String, Value>>,
+    /// Priority class.
+    pub priority_class_name: Option<String>,
+    /// Fields of the pod's spec that are set as a whole.
+    pub pod_fields: Vec<(PodField, Value)>,
+}
+
+/// A field of a pod's spec that a default sets as a whole.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PodField {
+    /// `runtimeClassName`.
+    RuntimeClassName,
+    /// `schedulerName`.
+    SchedulerName,
+    /// `enableServiceLinks`.
+    EnableServiceLinks,
+    /// `topologySpreadConstraints`.
+    TopologySpreadConstraints,
+}
+
+impl PodField {
+    /// All of them, in the order in which they are set.
+    pub const ALL: [Self; 4] =
+        [Self::RuntimeClassName, Self::SchedulerName, Self::EnableServiceLinks, Self::TopologySpreadConstraints];
+
+    /// Its name in the pod's spec and in `defaults`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RuntimeClassName => "runtimeClassName",
+            Self::SchedulerName => "schedulerName",
+            Self::EnableServiceLinks => "enableServiceLinks",
+            Self::TopologySpreadConstraints => "topologySpreadConstraints",
+        }
+    }
+
+    /// Its path within a policy's spec.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::RuntimeClassName => "defaults.runtimeClassName",
+            Self::SchedulerName => "defaults.schedulerName",
+            Self::EnableServiceLinks => "defaults.enableServiceLinks",
+            Self::TopologySpreadConstraints => "defaults.topologySpreadConstraints",
+        }
+    }
+
+    /// Whether a pod with this value says nothing: it is empty, or what the API server fills in before a webhook is called.
+    #[must_use]
+    pub fn says_nothing(self, own: &Value) -> bool {
+        match (self, own) {
+            (_, Value::Null) => true,
+            (_, Value::String(text)) if text.is_empty() => true,
+            (Self::SchedulerName, own) => own == "default-scheduler",
+            (Self::EnableServiceLinks, own) => own == true,
+            (_, Value::Array(list)) => list.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 impl Defaults {
@@ -93,6 +167,26 @@ impl Defaults {
         if let Some(context) = &spec.security_context {
             problems.extend(rules::security_context("securityContext", context));
             defaults.security_context = json!(context).as_object().cloned();
+        }
+        let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        defaults.priority_class_name = named(&spec.priority_class_name);
+        if let Some(name) = defaults.priority_class_name.as_deref() {
+            check("priorityClassName", name, names::priority_class_name(name), &mut problems);
+        }
+        if let Some(name) = named(&spec.runtime_class_name) {
+            check("runtimeClassName", &name, names::dns1123_subdomain(&name), &mut problems);
+            defaults.pod_fields.push((PodField::RuntimeClassName, name.into()));
+        }
+        if let Some(name) = named(&spec.scheduler_name) {
+            check("schedulerName", &name, names::dns1123_subdomain(&name), &mut problems);
+            defaults.pod_fields.push((PodField::SchedulerName, name.into()));
+        }
+        if let Some(links) = spec.enable_service_links {
+            defaults.pod_fields.push((PodField::EnableServiceLinks, links.into()));
+        }
+        if !spec.topology_spread_constraints.is_empty() {
+            problems.extend(rules::topology_spread(&spec.topology_spread_constraints));
+            defaults.pod_fields.push((PodField::TopologySpreadConstraints, json!(spec.topology_spread_constraints)));
         }
         if problems.is_empty() { Ok(defaults) } else { Err(problems) }
     }

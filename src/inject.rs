@@ -15,6 +15,7 @@ pub mod equal;
 mod image_pull_policy;
 pub mod marker;
 mod metadata;
+mod pod_fields;
 pub mod pod_security;
 mod priority_class;
 pub mod report;
@@ -43,7 +44,11 @@ use crate::{
         PodView,
         bounds::{self, TooMany},
     },
-    policy::{Policy, snapshot::Snapshot, template::Facts},
+    policy::{
+        Policy,
+        snapshot::{Classes, Snapshot},
+        template::Facts,
+    },
     reason::{Note, Reason},
 };
 
@@ -90,6 +95,7 @@ struct Injection<'a, 'p> {
     annotations: Vec<(&'p str, Cow<'p, str>)>,
     report: Steps<'p>,
     security: PodSecurityLevel,
+    classes: &'a Classes,
     /// The record of an earlier pass that the pod carries, as far as it can be read.
     marker: Option<&'a Marker>,
     earlier: &'a EarlierPass,
@@ -156,6 +162,7 @@ pub fn decide<'p>(
         security: PodSecurityLevel::from_label(namespace.label(pod_security::ENFORCE_LABEL)),
         marker: marker.as_ref(),
         earlier: &earlier,
+        classes: &snapshot.classes,
         metadata_made: false,
         opts_out,
     };
@@ -203,6 +210,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.image_pull_policy();
             has_our_account = self.defaults();
             self.priority_class()?;
+            self.default_priority_class();
         }
         self.apply_placement()?;
         if !self.opts_out {

@@ -90,6 +90,14 @@ pub struct Spec<'a> {
     pub image_pull_secrets: Option<Raw<'a>>,
     /// `resources` of the pod as a whole.
     pub resources: Option<Raw<'a>>,
+    /// `runtimeClassName`.
+    pub runtime_class_name: Option<Raw<'a>>,
+    /// `schedulerName`.
+    pub scheduler_name: Option<Raw<'a>>,
+    /// `enableServiceLinks`.
+    pub enable_service_links: Option<Raw<'a>>,
+    /// `topologySpreadConstraints`.
+    pub topology_spread_constraints: Option<Raw<'a>>,
     /// `os`.
     pub os: Option<Os<'a>>,
 }
@@ -321,6 +329,10 @@ read_members!(Spec {
     "securityContext" => security_context,
     "imagePullSecrets" => image_pull_secrets,
     "resources" => resources,
+    "runtimeClassName" => runtime_class_name,
+    "schedulerName" => scheduler_name,
+    "enableServiceLinks" => enable_service_links,
+    "topologySpreadConstraints" => topology_spread_constraints,
     "os" => os,
 });
 read_members!(Os { "name" => name });

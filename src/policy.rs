@@ -73,6 +73,8 @@ pub struct Policy {
     pub annotations: Vec<(String, String)>,
     /// Image pull policy of the matched containers.
     pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Pull secrets beside the pod's.
+    pub image_pull_secrets: Vec<String>,
     /// Preemption.
     pub preemption: Option<Preemption>,
     /// Node labels the pod asks for.

@@ -157,6 +157,10 @@ reasons! {
     PriorityClassOfPod, Warning, "skipped: the pod names another priority class";
     /// An earlier policy set another priority class.
     PriorityClassOfPolicy, Warning, "skipped: {first} set a priority class first";
+    /// The cluster has no such class, and the API server would refuse the pod.
+    ClassMissing, Warning, "skipped: the cluster has no {class}";
+    /// The runtime class selects nodes that the pod or a policy does not, and the API server would refuse the pod.
+    RuntimeClassContradicted, Warning, "skipped: runtime class {why}";
     /// The pod names another priority class than a policy with `onConflict: Reject`.
     PriorityClassRejected, Refusal, "the pod names another priority class, and the policy says onConflict: Reject";
     /// The pod brings a node name, and a policy whose preemption may not be overridden says where it may land.

@@ -1,9 +1,10 @@
 //! What the API server will refuse of a policy's pod security context (`ValidatePodSecurityContext`).
 
-use k8s_openapi::api::core::v1::PodSecurityContext;
+use k8s_openapi::api::core::v1::{PodSecurityContext, TopologySpreadConstraint};
 
 use crate::{
     field_error::{FieldError, Problems, below, check, field, item},
+    labels::Selector,
     names,
 };
 
@@ -52,6 +53,49 @@ pub fn security_context(path: &str, context: &PodSecurityContext) -> Problems {
     if context.run_as_non_root == Some(true) && context.run_as_user == Some(0) {
         let why = "0 is root, which runAsNonRoot forbids";
         problems.push(FieldError::new(field(path, "runAsUser"), why));
+    }
+    problems
+}
+
+/// Checks topology spread constraints, as far as the API server would refuse every pod that had them.
+#[must_use]
+pub fn topology_spread(constraints: &[TopologySpreadConstraint]) -> Problems {
+    let mut problems = Problems::new();
+    for (index, constraint) in constraints.iter().enumerate() {
+        let at = item("topologySpreadConstraints", index);
+        let key = &constraint.topology_key;
+        check(&field(&at, "topologyKey"), key, names::topology_key(key), &mut problems);
+        if constraint.max_skew < 1 {
+            let why = format!("{} must be at least 1", constraint.max_skew);
+            problems.push(FieldError::new(field(&at, "maxSkew"), why));
+        }
+        let when = constraint.when_unsatisfiable.as_str();
+        if !matches!(when, "DoNotSchedule" | "ScheduleAnyway") {
+            let allowed = Err("must be DoNotSchedule or ScheduleAnyway");
+            check(&field(&at, "whenUnsatisfiable"), when, allowed, &mut problems);
+        }
+        if constraint.min_domains.is_some_and(|least| least < 1 || when != "DoNotSchedule") {
+            let why = "must be at least 1, and left out unless whenUnsatisfiable is DoNotSchedule";
+            problems.push(FieldError::new(field(&at, "minDomains"), why));
+        }
+        for (name, policy) in [
+            ("nodeAffinityPolicy", &constraint.node_affinity_policy),
+            ("nodeTaintsPolicy", &constraint.node_taints_policy),
+        ] {
+            if let Some(word) = policy.as_deref().filter(|word| !matches!(*word, "Honor" | "Ignore")) {
+                check(&field(&at, name), word, Err("must be Honor or Ignore"), &mut problems);
+            }
+        }
+        if let Some(selector) = &constraint.label_selector {
+            Selector::parse(selector, &field(&at, "labelSelector"), &mut problems);
+        } else if constraint.match_label_keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
+            problems
+                .push(FieldError::new(field(&at, "matchLabelKeys"), "must be empty where labelSelector is not set"));
+        }
+        let same = |other: &TopologySpreadConstraint| other.topology_key == *key && other.when_unsatisfiable == when;
+        if constraints.iter().take(index).any(same) {
+            problems.push(FieldError::new(at, "has the topologyKey and whenUnsatisfiable of another constraint"));
+        }
     }
     problems
 }

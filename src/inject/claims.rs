@@ -14,6 +14,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 
 use crate::{
+    defaults::PodField,
     inject::{marker::Marker, report::StepId},
     policy::{Policy, PolicyId, spec::OnConflict},
 };
@@ -45,6 +46,8 @@ pub(super) enum Thing<'a> {
     ServiceAccount,
     /// `priorityClassName`.
     PriorityClass,
+    /// A field of the pod's spec that is set as a whole.
+    PodField(PodField),
     /// The one autoMount that acts.
     AutoMount,
     /// The one catalogue that acts.
@@ -66,6 +69,7 @@ pub(super) enum Subject<'s> {
     PullSecrets,
     ServiceAccount,
     PriorityClass,
+    PodField(PodField),
 }
 
 /// Who asks: a step of a policy.
@@ -303,6 +307,7 @@ impl Subject<'_> {
             Self::PullSecrets => (b'p', "", ""),
             Self::ServiceAccount => (b'u', "", ""),
             Self::PriorityClass => (b'c', "", ""),
+            Self::PodField(field) => (b'f', "", field.name()),
         }
     }
 }

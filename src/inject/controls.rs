@@ -130,7 +130,7 @@ impl<'a> Controls<'a> {
             AUTO_MOUNT_TYPES.into_iter().find(|kind| auto_mount_word(*kind) == text)
         })?;
         let asks = first(|policy| policy.preemption.is_some());
-        let modes = "allow, constrain, prevent, none";
+        let modes = "allow, constrain, prevent, prefer, none";
         controls.preemption_mode = reader.value(PREEMPTION_MODE, asks, modes, |text| text.parse().ok())?;
         let catalogue = first(|policy| policy.persistence.is_some());
         controls.data = reader.word(DATA, catalogue);

@@ -29,6 +29,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         self.default_resources();
         self.default_security_context();
         self.default_pull_secrets();
+        self.default_pod_fields();
         self.default_service_account()
     }
 
@@ -221,21 +222,23 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     fn default_pull_secrets(&mut self) {
         let with =
             |policy: &&&'p Policy| defaults(policy).is_some_and(|defaults| !defaults.image_pull_secrets.is_empty());
-        if !self.policies.iter().any(|policy| with(&policy)) {
+        if !self.policies.iter().any(|policy| with(&policy) || !policy.image_pull_secrets.is_empty()) {
             return;
         }
         let own = parse(self.draft.pod.spec.as_ref().and_then(|spec| spec.image_pull_secrets));
         let own = own.as_ref().and_then(Value::as_array);
-        let has_list = own.is_some();
+        let mut has_list = own.is_some();
         let own: Vec<&str> =
             own.into_iter().flatten().map(|one| one.get("name").and_then(Value::as_str).unwrap_or_default()).collect();
+        let mut now: Vec<&str> = own.clone();
         for policy in self.policies.iter().filter(with).copied() {
             let Some(names) = defaults(policy).map(|defaults| &defaults.image_pull_secrets) else { continue };
             let step = self.report.begin(policy, "defaults.imagePullSecrets");
             let text = names.join(",");
             let carried = match own.as_slice() {
                 [] => Carried::Nothing,
-                own if own == names => Carried::Same,
+                // What policies put beside the pod's own is not among what a default compares.
+                own if own.iter().filter(|name| !self.is_beside(name, names)).eq(names.iter()) => Carried::Same,
                 _ => Carried::Other,
             };
             let asker = Asker { policy, modifier: "defaults.imagePullSecrets" };
@@ -260,12 +263,15 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                     }
                     let secrets = names.iter().map(|name| Json::of(&serde_json::json!({"name": name})));
                     self.patch.append("/spec/imagePullSecrets", has_list, &secrets.collect::<Vec<_>>());
+                    has_list = true;
+                    now = names.iter().map(String::as_str).collect();
                     self.report.came_of(step, StepOutcome::Applied);
                 }
             }
             self.claims.record(policy, subject, &text, existing);
             self.claims.hold(thing, step, Some(text.into()));
         }
+        self.pull_secrets_beside(has_list, now);
     }
 
     fn default_service_account(&mut self) -> bool {
@@ -317,10 +323,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     }
 }
 
-fn defaults(policy: &Policy) -> Option<&Defaults> {
+pub(super) fn defaults(policy: &Policy) -> Option<&Defaults> {
     policy.defaults.as_ref()
 }
 
-fn parse(raw: Option<Raw<'_>>) -> Option<Value> {
+pub(super) fn parse(raw: Option<Raw<'_>>) -> Option<Value> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }

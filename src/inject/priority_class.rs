@@ -26,7 +26,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         for policy in self.policies {
             let Some(wanted) = policy.priority_class_name.as_deref() else { continue };
             let step = self.report.begin(policy, "priorityClassName");
-            let carried = match pod.compare(wanted, None) {
+            if own != Some(wanted) && self.classes.has_priority(wanted) == Some(false) {
+                self.report.tell(step, Reason::ClassMissing, &[&format!("priority class {wanted}")]);
+                continue;
+            }
+            let carried = match pod.compare(wanted, self.classes.global_default()) {
                 ClassState::Equal => Carried::Same,
                 ClassState::Unset => Carried::Nothing,
                 ClassState::Other => Carried::Other,

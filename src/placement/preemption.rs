@@ -8,6 +8,7 @@
 //! | `none` | U, and the pod is not touched |
 //! | `allow` | U with the preemptible taints tolerated |
 //! | `constrain` | U and preemptible, with the taints tolerated |
+//! | `prefer` | as `allow`, with a preferred term of weight 100 for preemptible nodes |
 //! | `prevent` | U without the pod's wish for preemptible nodes, minus preemptible |
 //!
 //! The requirement is conjoined to the pod's own required node affinity, where MLRun replaces it.
@@ -33,6 +34,9 @@ use crate::{
     reason::{Note, Reason},
 };
 
+/// The most that a preferred term can weigh.
+const HEAVIEST: i32 = 100;
+
 /// The nodes that a pod may land on, in MLRun's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -41,6 +45,8 @@ pub enum Mode {
     Allow,
     /// Only preemptible nodes.
     Constrain,
+    /// Preemptible nodes are tolerated and preferred.
+    Prefer,
     /// No preemptible node, and the pod's wish for one is taken back.
     #[default]
     Prevent,
@@ -50,13 +56,13 @@ pub enum Mode {
 
 /// A preemption mode that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("preemption mode {0:?} is not known; allowed are allow, constrain, prevent and none")]
+#[error("preemption mode {0:?} is not known; allowed are allow, constrain, prevent, prefer and none")]
 pub struct UnknownMode(String);
 
 /// The pod asks for a mode that the policy cannot keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "preemption mode \"constrain\" needs labels of preemptible nodes, and the policy has tolerations only; allowed are allow, prevent and none"
+    "preemption mode \"constrain\" needs labels of preemptible nodes, and the policy has tolerations only; allowed are allow, prevent, prefer and none"
 )]
 pub struct ConstrainWithoutLabels;
 
@@ -96,6 +102,7 @@ impl Mode {
         match self {
             Self::Allow => "allow",
             Self::Constrain => "constrain",
+            Self::Prefer => "prefer",
             Self::Prevent => "prevent",
             Self::None => "none",
         }
@@ -112,7 +119,7 @@ impl FromStr for Mode {
     type Err = UnknownMode;
 
     fn from_str(text: &str) -> Result<Self, UnknownMode> {
-        [Self::Allow, Self::Constrain, Self::Prevent, Self::None]
+        [Self::Allow, Self::Constrain, Self::Prefer, Self::Prevent, Self::None]
             .into_iter()
             .find(|mode| mode.as_str() == text)
             .ok_or_else(|| UnknownMode(text.chars().take(64).collect()))
@@ -198,6 +205,29 @@ impl Preemption {
         pairs.map(|(key, value)| affinity::label_term(key, "In", value)).collect()
     }
 
+    /// A preferred term for each label of preemptible nodes.
+    fn preferred(&self) -> Affinity {
+        let term = |(key, value): &(String, String)| core::PreferredSchedulingTerm {
+            weight: HEAVIEST,
+            preference: core::NodeSelectorTerm {
+                match_expressions: Some(vec![core::NodeSelectorRequirement {
+                    key: key.clone(),
+                    operator: "In".to_owned(),
+                    values: Some(vec![value.clone()]),
+                }]),
+                match_fields: None,
+            },
+        };
+        let terms = self.node_selector.iter().map(term).collect();
+        Affinity::from(&core::Affinity {
+            node_affinity: Some(core::NodeAffinity {
+                preferred_during_scheduling_ignored_during_execution: Some(terms),
+                required_during_scheduling_ignored_during_execution: None,
+            }),
+            ..core::Affinity::default()
+        })
+    }
+
     fn has_key(&self, key: &str) -> bool {
         self.node_selector.iter().any(|(own, _)| own == key)
     }
@@ -244,6 +274,11 @@ pub fn finish<'a>(
     let mut notes = match mode {
         Mode::None => return Ok(Vec::new()),
         Mode::Allow => return Ok(tolerate(preemption, mode, placement)),
+        Mode::Prefer => {
+            let mut notes = placement.merge_affinity(&preemption.preferred())?;
+            notes.extend(tolerate(preemption, mode, placement));
+            return Ok(notes);
+        }
         Mode::Constrain => constrain(preemption, placement)?,
         Mode::Prevent => prevent(preemption, placement)?,
     };

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{Affinity, EnvFromSource, EnvVar, KeyToPath, Toleration},
+    api::core::v1::{Affinity, EnvFromSource, EnvVar, KeyToPath, LocalObjectReference, Toleration},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::CustomResource;
@@ -97,6 +97,9 @@ pub struct PolicySpec {
     /// the webhook is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Pull secrets added beside those that the pod has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
     /// Values for what the pod does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<DefaultsSpec>,

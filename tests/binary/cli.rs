@@ -206,7 +206,8 @@ fn explain_says_what_was_done_and_why_not() {
 fn a_refused_pod_is_status_one_and_the_answer_says_why() {
     let case = Case::new();
     case.write("wrong.yaml", &POD.replace("labels: {", "labels: {stowage.dev/preemption-mode: never, "));
-    let said = "stowage.dev/preemption-mode: \"never\" is not allowed; use one of allow, constrain, prevent, none";
+    let said =
+        "stowage.dev/preemption-mode: \"never\" is not allowed; use one of allow, constrain, prevent, prefer, none";
     let output = case.run("inject -f wrong.yaml --policies policy.yaml -o review");
     assert_eq!(output.status.code(), Some(1));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -23,7 +23,7 @@ const CORE: [(&str, &[&str]); 18] = [
     ("patch", &["json"]),
     ("threshold", &["duration", "field_error", "labels", "names"]),
     ("placement", &["field_error", "json", "labels", "names", "patch", "reason"]),
-    ("defaults", &["field_error", "json", "names", "patch", "placement", "pod", "quantity", "reason"]),
+    ("defaults", &["field_error", "json", "labels", "names", "patch", "placement", "pod", "quantity", "reason"]),
     (
         "policy",
         &[

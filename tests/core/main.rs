@@ -27,6 +27,7 @@ mod kept;
 mod layering;
 mod marker;
 mod placement;
+mod pod_fields;
 mod policies;
 mod polyaxon_defects;
 mod preemption_model;

@@ -199,7 +199,7 @@ fn modes_are_named_and_anything_else_is_refused_with_what_is_allowed() {
     }
     for text in ["", "Prevent", "never", "prevent "] {
         let message = text.parse::<Mode>().unwrap_err().to_string();
-        assert!(message.contains("allow, constrain, prevent and none"), "{message}");
+        assert!(message.contains("allow, constrain, prevent, prefer and none"), "{message}");
     }
     assert_eq!(preemption(json!({})).mode(), Mode::Prevent);
 }

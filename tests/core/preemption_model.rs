@@ -24,11 +24,15 @@ mod node_filter;
 const CASES: u64 = 20_000;
 const TERMS: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
 
+const REQUIRED: &str = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution";
+
 /// What a failure says of its case.
 type Context<'a> = &'a dyn Fn() -> String;
 
 /// The modes, those more often that change more.
-const MODES: [Mode; 6] = [Mode::None, Mode::Allow, Mode::Constrain, Mode::Constrain, Mode::Prevent, Mode::Prevent];
+const MODES: [Mode; 7] =
+    [Mode::None, Mode::Allow, Mode::Prefer, Mode::Constrain, Mode::Constrain, Mode::Prevent, Mode::Prevent];
 
 #[test]
 fn every_mode_gives_exactly_the_promised_nodes() {
@@ -109,12 +113,24 @@ impl Case {
             "/spec/affinity/podAffinity",
             "/spec/affinity/podAntiAffinity",
             "/spec/affinity/nodeAffinity/future",
-            "/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution",
         ];
+        if mode == Mode::Prefer {
+            untouched.extend(["/spec/nodeSelector", REQUIRED]);
+            let (own, now) = (list(&self.pod, PREFERRED), list(after, PREFERRED));
+            assert!(now.starts_with(own), "{}", context());
+            for (key, value) in &model.labels {
+                let term = json!({"weight": 100, "preference": {"matchExpressions": [
+                    {"key": key, "operator": "In", "values": [value]}
+                ]}});
+                assert!(now.contains(&term), "{}", context());
+            }
+        } else {
+            untouched.push(PREFERRED);
+        }
         match mode {
             Mode::Allow => untouched.extend(["/spec/nodeSelector", "/spec/affinity"]),
             Mode::Constrain => untouched.push("/spec/nodeSelector"),
-            Mode::Prevent | Mode::None => {}
+            Mode::Prevent | Mode::Prefer | Mode::None => {}
         }
         for path in untouched {
             assert_eq!(after.pointer(path), self.pod.pointer(path), "{path}: {}", context());

@@ -169,7 +169,7 @@ fn a_refusal_is_a_422_that_names_key_value_and_what_is_allowed() {
     assert_eq!(answer.outcome, Outcome::Refused);
     let status = &answer.response["status"];
     assert_eq!((&status["code"], &status["reason"]), (&json!(422), &json!("Invalid")));
-    for word in ["stowage.dev/preemption-mode", "\"alow\"", "allow, constrain, prevent, none"] {
+    for word in ["stowage.dev/preemption-mode", "\"alow\"", "allow, constrain, prevent, prefer, none"] {
         assert!(answer.message().contains(word), "{}", answer.message());
     }
 }

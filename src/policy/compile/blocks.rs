@@ -45,6 +45,7 @@ impl Checker<'_> {
             labels: self.labels(),
             annotations: self.annotations(),
             image_pull_policy: spec.image_pull_policy,
+            image_pull_secrets: self.image_pull_secrets(),
             preemption: self.preemption(),
             node_selector: spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             tolerations: spec.tolerations.iter().map(Toleration::from).collect(),
@@ -74,6 +75,20 @@ impl Checker<'_> {
             self.name(resource, names::container_resource, &item("match.requests", index));
         }
         requests.clone()
+    }
+
+    fn image_pull_secrets(&mut self) -> Vec<String> {
+        let spec = self.spec;
+        for (index, secret) in spec.image_pull_secrets.iter().enumerate() {
+            let at = field(&item("imagePullSecrets", index), "name");
+            self.name(&secret.name, names::secret_name, &at);
+        }
+        let has_account = spec.defaults.as_ref().is_some_and(|defaults| defaults.service_account_name.is_some());
+        if has_account && !spec.image_pull_secrets.is_empty() {
+            let why = "with defaults.serviceAccountName, the pull secrets of the new account itself are not added";
+            self.note("imagePullSecrets", why);
+        }
+        spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect()
     }
 
     fn trusted_labels(&mut self) {

@@ -207,7 +207,7 @@ impl Settings {
         let may = |node: &Node| match mode {
             _ if self.is_empty() => pod.allows(node),
             "none" => pod.allows(node),
-            "allow" => tolerated.allows(node),
+            "allow" | "prefer" => tolerated.allows(node),
             "constrain" => tolerated.allows(node) && self.is_preemptible(node),
             "prevent" => unwishing.allows(node) && !self.is_preemptible(node),
             other => panic!("mode {other}"),
