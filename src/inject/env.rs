@@ -96,29 +96,47 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         step: StepId,
     ) -> Result<(), Refusal> {
         let mut decided: Vec<(Credentials, EnvAction)> = Vec::new();
+        // Decided when the first of a unit is met, and put where its first credential stands, so that the order is the
+        // policy's.
+        let mut pending: Vec<(Credentials, Plan<'a>)> = Vec::new();
         for (unit, value) in vars {
-            let decided_before = unit
-                .credentials
-                .and_then(|of| decided.iter().find(|(other, _)| *other == of).map(|(_, action)| *action));
-            let of_unit = match (unit.credentials, decided_before) {
-                (None, _) => EnvAction::Put,
-                (Some(_), Some(action)) => action,
-                (Some(credentials), None) => {
-                    let members = members(vars, credentials);
-                    let plan = self.plan(policy, &members, vars, container, step)?;
-                    decided.push((credentials, plan.action));
-                    self.carry_out(policy, plan, &members, container, step);
-                    decided.last().map_or(EnvAction::Leave, |(_, action)| *action)
+            let Some(credentials) = unit.credentials else {
+                self.merge_single(policy, (unit, value.clone()), container, step)?;
+                continue;
+            };
+            let action = match decided.iter().find(|(other, _)| *other == credentials) {
+                Some((_, action)) => *action,
+                None => {
+                    let plan = self.plan(policy, &members(vars, credentials), vars, container, step)?;
+                    let action = plan.action;
+                    decided.push((credentials, action));
+                    pending.push((credentials, plan));
+                    action
                 }
             };
-            // An endpoint without the keys for it would have the pod's own keys sent there.
-            if of_unit == EnvAction::Leave || unit.credentials.is_some() && !unit.follows {
-                continue;
+            if !unit.follows || action == EnvAction::Leave {
+                for (credentials, plan) in pending.extract_if(.., |(other, _)| *other == credentials) {
+                    self.carry_out(policy, plan, &members(vars, credentials), container, step);
+                }
+            } else {
+                // An endpoint without the keys for it would have the pod's own keys sent there.
+                self.merge_single(policy, (unit, value.clone()), container, step)?;
             }
-            let single = [(*unit, value.clone())];
-            let plan = self.plan(policy, &single, &single, container, step)?;
-            self.carry_out(policy, plan, &single, container, step);
         }
+        Ok(())
+    }
+
+    /// Merges a variable that stands for itself.
+    fn merge_single(
+        &mut self,
+        policy: &'p Policy,
+        variable: (&'a EnvUnit, Json<'a>),
+        container: usize,
+        step: StepId,
+    ) -> Result<(), Refusal> {
+        let single = [variable];
+        let plan = self.plan(policy, &single, &single, container, step)?;
+        self.carry_out(policy, plan, &single, container, step);
         Ok(())
     }
 
