@@ -23,6 +23,8 @@ pub use self::labels::{
     Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Reload, RequestEnd, Undecided, Watching,
 };
 
+const REASONS_HELP: &str = "Modifiers that were skipped and pods that were refused, by reason (docs/reasons.md).";
+
 /// All metrics, registered.
 pub struct Metrics {
     registry: Registry,
@@ -93,12 +95,7 @@ impl Metrics {
         let r = &registry;
         Ok(Self {
             requests: counters(r, "stowage_requests_total", "Requests by what became of them.", "outcome")?,
-            reasons: counters(
-                r,
-                "stowage_reasons_total",
-                "Modifiers that were skipped and pods that were refused, by reason (docs/reasons.md).",
-                "reason",
-            )?,
+            reasons: counters(r, "stowage_reasons_total", REASONS_HELP, "reason")?,
             request_seconds: histogram(
                 r,
                 "stowage_request_duration_seconds",

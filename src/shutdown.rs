@@ -59,7 +59,7 @@ impl Listener {
     }
 
     /// Passes signals on, for ever. `overdue` is called once where the process is still there `patience` after the first
-    /// signal, or [`HURRY`] after the second: something hangs that nobody can be waited for any longer.
+    /// signal, or `HURRY` after the second: something hangs that nobody can be waited for any longer.
     pub async fn run(mut self, patience: Duration, overdue: impl FnOnce()) {
         self.next().await;
         let end = Instant::now() + patience;

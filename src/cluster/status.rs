@@ -40,7 +40,7 @@ pub struct Statuses {
     sender: UnboundedSender<Said>,
 }
 
-/// The other end, for [`write`].
+/// The other end, for [`write()`].
 pub struct ToWrite {
     receiver: UnboundedReceiver<Said>,
 }

@@ -66,7 +66,7 @@ impl NodeReadiness {
         let ended = state.is_finished() || state == State::Terminating;
         match self {
             Self::Lost(lost) if !has_no_node && !ended => {
-                (State::Unknown, lost.or(since.filter(|_| state == State::Unknown)))
+                (State::Unknown, lost.or_else(|| since.filter(|_| state == State::Unknown)))
             }
             Self::Ready(back) if state.waits() && !has_no_node => {
                 (state, since.map(|since| back.map_or(since, |back| since.max(back))))

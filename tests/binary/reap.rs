@@ -406,13 +406,13 @@ fn a_policy_by_namespace_labels_is_judged_by_the_dump_or_the_option_and_else_war
     let run = running("run", "Job", "j");
     let namespace = |team: &str| json!({"kind": "Namespace", "metadata": {"name": "ns", "labels": {"team": team}}});
     let due = |verdicts: &Verdicts| count(&verdicts.rows).due;
-    let (unknown, _) = judged_under(BY_NAMESPACE, &[], &list(&[run.clone()]));
+    let (unknown, _) = judged_under(BY_NAMESPACE, &[], &list(std::slice::from_ref(&run)));
     assert_eq!((due(&unknown), unknown.warnings.len()), (0, 1));
     let warning = unknown.warnings.first().unwrap();
     assert!(warning.contains("policy ml") && warning.contains("--namespace-labels"), "{warning}");
     let (dumped, _) = judged_under(BY_NAMESPACE, &[], &list(&[run.clone(), namespace("ml")]));
     assert_eq!((due(&dumped), dumped.warnings.len()), (1, 0));
-    let (optional, _) = judged_under(BY_NAMESPACE, &[("team", "ml")], &list(&[run.clone()]));
+    let (optional, _) = judged_under(BY_NAMESPACE, &[("team", "ml")], &list(std::slice::from_ref(&run)));
     assert_eq!((due(&optional), optional.warnings.len()), (1, 0));
     let (other, _) = judged_under(BY_NAMESPACE, &[("team", "ml")], &list(&[run, namespace("web")]));
     assert_eq!((due(&other), other.warnings.len()), (0, 0), "what the dump says counts");

@@ -82,8 +82,8 @@ fn registration(overlay: &str, component: Option<&str>) -> Value {
     std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
     let output = Command::new("kubectl").arg("kustomize").arg(folder.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let objects = document::parse(&text).unwrap().into_iter().map(|document| document.value);
-    let mut found = objects.filter(|object| object["kind"] == "MutatingWebhookConfiguration").last().unwrap();
+    let mut objects = document::parse(&text).unwrap().into_iter().map(|document| document.value);
+    let mut found = objects.rfind(|object| object["kind"] == "MutatingWebhookConfiguration").unwrap();
     found["metadata"]["name"] = json!(NAME);
     found["webhooks"][0]["rules"][0]["resources"] = json!(["podtemplates"]);
     found

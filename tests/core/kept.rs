@@ -112,7 +112,7 @@ fn a_pod_runs_from_its_first_start_though_the_object_has_lost_it() {
     let once = recorded("running-restarted-once");
     let first = kept(None, &once, "2026-11-27T05:36:20Z");
     assert_eq!(first.state, State::Running);
-    let mut twice = once.clone();
+    let mut twice = once;
     let status = &mut twice["status"]["containerStatuses"][0];
     status["restartCount"] = json!(2);
     assert!(Standing::of(&pod(&twice)).since < first.since, "the object alone errs to earlier");

@@ -143,7 +143,7 @@ fn by_state(words: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Actions
     for (key, value) in words {
         let path = field("action", key);
         let state = State::ALL.into_iter().find(|state| state.field() == key);
-        let state = state.or((key == "executing").then_some(State::Running));
+        let state = state.or_else(|| (key == "executing").then_some(State::Running));
         if key != "default" && state.is_none() {
             let states = State::ALL.map(State::field).join(", ");
             errors.push(FieldError::new(path, format!("no state is called so; use default or one of {states}")));
