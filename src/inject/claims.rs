@@ -95,8 +95,10 @@ pub(super) enum Existing {
     Nothing,
     /// The very same, of the pod's own.
     Same,
-    /// The very same, from an earlier pass of ours.
+    /// The very same, put for the policy that asks by an earlier pass, where the pod had nothing.
     SameOfOurs,
+    /// The very same, put for another policy by an earlier pass, where the pod had nothing: so had this one's first pass.
+    SameOfAnother,
     /// The very same, by an earlier step.
     Agreed,
     /// Something else that the pod brought.
@@ -147,10 +149,17 @@ enum Before {
 enum Author {
     /// Nobody of ours.
     Nobody,
-    /// An earlier pass, where the pod had nothing.
-    Us,
-    /// An earlier pass, in place of the pod's own.
-    Override,
+    /// An earlier pass for the policy that asks.
+    Asker(Before),
+    /// An earlier pass for another policy that matches still.
+    Another(Before),
+}
+
+impl Existing {
+    /// Whether what stands there is the very same.
+    pub(super) const fn is_same(self) -> bool {
+        matches!(self, Self::Same | Self::SameOfOurs | Self::SameOfAnother | Self::Agreed)
+    }
 }
 
 impl<'a> Claims<'a> {
@@ -194,11 +203,20 @@ impl<'a> Claims<'a> {
         }
         match (carried, self.author(asker, subject, content)) {
             (Carried::Nothing, _) => Existing::Nothing,
-            (Carried::Same, Author::Us) => Existing::SameOfOurs,
+            (Carried::Same, Author::Asker(Before::Nothing)) => Existing::SameOfOurs,
+            (Carried::Same, Author::Another(Before::Nothing)) => Existing::SameOfAnother,
+            // The first pass found the pod's own there and lost to it, though another policy has since put the same.
+            (Carried::Same, Author::Another(Before::Something)) if asker.policy.on_conflict != OnConflict::Override => {
+                Existing::OfOverride
+            }
             (Carried::Same, _) => Existing::Same,
             (Carried::Other, Author::Nobody) => Existing::OfThePod,
-            (Carried::Other, Author::Us) => Existing::OfEarlierPass,
-            (Carried::Other, Author::Override) => Existing::OfOverride,
+            (Carried::Other, Author::Asker(Before::Nothing) | Author::Another(Before::Nothing)) => {
+                Existing::OfEarlierPass
+            }
+            (Carried::Other, Author::Asker(Before::Something) | Author::Another(Before::Something)) => {
+                Existing::OfOverride
+            }
         }
     }
 
@@ -212,7 +230,11 @@ impl<'a> Claims<'a> {
         let before = match existing {
             Existing::Nothing | Existing::OfEarlierPass => Before::Nothing,
             Existing::OfThePod | Existing::OfOverride => Before::Something,
-            Existing::Same | Existing::SameOfOurs | Existing::Agreed | Existing::OfStep(_) => return,
+            Existing::Same
+            | Existing::SameOfOurs
+            | Existing::SameOfAnother
+            | Existing::Agreed
+            | Existing::OfStep(_) => return,
         };
         self.put.insert(digest(&policy.id, subject, content, before));
     }
@@ -240,23 +262,24 @@ impl<'a> Claims<'a> {
             // wherever the pod had anything else.
             let applied = || self.earlier.has_applied(asker);
             let rejects = asker.policy.on_conflict == OnConflict::Reject;
-            return if rejects && applied() { Author::Us } else { Author::Nobody };
+            return if rejects && applied() { Author::Asker(Before::Nothing) } else { Author::Nobody };
         };
         if digests.is_empty() {
             return Author::Nobody;
         }
         let content = content();
-        let has = |before| {
-            let mut policies = self.policies.iter();
-            policies.any(|policy| digests.contains(&digest(&policy.id, subject, &content, before)))
-        };
-        if has(Before::Nothing) {
-            Author::Us
-        } else if has(Before::Something) {
-            Author::Override
-        } else {
-            Author::Nobody
-        }
+        let has = |policy: &Policy, before| digests.contains(&digest(&policy.id, subject, &content, before));
+        let others = || self.policies.iter().filter(|policy| policy.id != asker.policy.id);
+        // Of two that put the same the asker's own counts, and what stood where there was nothing.
+        [Before::Nothing, Before::Something]
+            .into_iter()
+            .find(|before| has(asker.policy, *before))
+            .map(Author::Asker)
+            .or_else(|| {
+                let put = |before: &Before| others().any(|policy| has(policy, *before));
+                [Before::Nothing, Before::Something].into_iter().find(put).map(Author::Another)
+            })
+            .unwrap_or(Author::Nobody)
     }
 }
 

@@ -158,7 +158,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             |held| held == Some(&text),
         );
         match existing {
-            Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+            Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                 self.report.came_of(step, StepOutcome::Present);
             }
             Existing::OfStep(first) => {
@@ -246,7 +246,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let content = || Cow::Owned(own.join(","));
             let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(&text));
             match existing {
-                Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+                Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                     self.report.came_of(step, StepOutcome::Present);
                 }
                 Existing::OfStep(first) => {
@@ -296,7 +296,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let content = || Cow::Borrowed(named.unwrap_or_default());
             let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(wanted));
             match existing {
-                Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+                Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                     self.report.came_of(step, StepOutcome::Present);
                 }
                 Existing::OfStep(first) => {

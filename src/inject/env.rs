@@ -174,8 +174,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         container: usize,
         step: StepId,
     ) -> bool {
-        let existing = self.variable(policy, &unit.name, Some(value), container, step).existing;
-        matches!(existing, Existing::Same | Existing::SameOfOurs | Existing::Agreed)
+        self.variable(policy, &unit.name, Some(value), container, step).existing.is_same()
     }
 
     /// Whether nobody else has a variable of that name.
@@ -188,7 +187,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         step: StepId,
     ) -> bool {
         let existing = self.variable(policy, &unit.name, Some(value), container, step).existing;
-        matches!(existing, Existing::Nothing | Existing::Same | Existing::SameOfOurs | Existing::Agreed)
+        existing == Existing::Nothing || existing.is_same()
     }
 
     /// What stands under a variable's name; without a wish of ours an empty one is as good as none.
@@ -263,11 +262,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.report.tell(step, Reason::VariableOfPolicy, &[&listed(members, all), &name, &first, &variable]);
             return Ok(EnvAction::Leave);
         }
-        let is_there =
-            |member: &Member<'_>| matches!(member.existing, Existing::Same | Existing::SameOfOurs | Existing::Agreed);
         let is_of_pod = |existing| matches!(existing, Existing::OfThePod | Existing::OfOverride);
         let has_rival = rivals.iter().any(|rival| is_of_pod(rival.existing));
-        if members.iter().all(is_there) && !has_rival {
+        if members.iter().all(|member| member.existing.is_same()) && !has_rival {
             return Ok(EnvAction::Present);
         }
         // Of credentials half present that half is the pod's, also where it is equal.
@@ -303,7 +300,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let overrides = policy.on_conflict == OnConflict::Override;
         let mut changed = false;
         for (member, (unit, value)) in plan.members.iter().zip(members) {
-            if !matches!(member.existing, Existing::Agreed | Existing::Same | Existing::SameOfOurs) {
+            if !member.existing.is_same() {
                 self.draft.weight += value.as_str().len();
                 draft.put_variable(&unit.name, value.clone(), member.index);
                 changed = true;
@@ -316,7 +313,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         for rival in &plan.rivals {
             let is_taken_out = match rival.existing {
                 Existing::OfEarlierPass => true,
-                Existing::OfThePod | Existing::OfOverride | Existing::Same | Existing::SameOfOurs => overrides,
+                Existing::OfThePod
+                | Existing::OfOverride
+                | Existing::Same
+                | Existing::SameOfOurs
+                | Existing::SameOfAnother => overrides,
                 Existing::Nothing | Existing::Agreed | Existing::OfStep(_) => false,
             };
             changed |= is_taken_out && draft.remove_variable(rival.name);

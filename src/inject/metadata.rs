@@ -83,7 +83,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let content = || Cow::Borrowed(now.unwrap_or_default());
         let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(value));
         let is_set = match existing {
-            Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+            Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                 self.report.came_of(step, StepOutcome::Present);
                 false
             }

@@ -87,7 +87,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let content = || Cow::Owned(own.to_string());
         let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(&text));
         match existing {
-            Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+            Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                 self.report.came_of(step, StepOutcome::Present);
             }
             Existing::OfStep(first) => {

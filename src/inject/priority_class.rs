@@ -40,7 +40,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let (thing, subject) = (Thing::PriorityClass, Subject::PriorityClass);
             let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(wanted));
             match existing {
-                Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+                Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                     self.report.came_of(step, StepOutcome::Present);
                 }
                 Existing::OfStep(first) => {

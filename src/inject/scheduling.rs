@@ -142,7 +142,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let content = || own.unwrap_or_default().into();
             let existing = self.claims.standing(asker, &thing, subject, carried, content, |held| held == Some(value));
             match existing {
-                Existing::Agreed | Existing::Same | Existing::SameOfOurs => {
+                Existing::Agreed | Existing::Same | Existing::SameOfOurs | Existing::SameOfAnother => {
                     self.report.came_of(step, StepOutcome::Present);
                 }
                 Existing::OfStep(first) => {

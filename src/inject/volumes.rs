@@ -33,6 +33,8 @@ struct PlannedVolume<'a> {
     puts: Vec<(usize, NewMount<'a>, Existing)>,
     /// What is mounted so already.
     there: Vec<(usize, Cow<'a, str>)>,
+    /// What another policy has mounted so since this one had its first turn: it counts where this one is free to put it.
+    by_another: Vec<(usize, Cow<'a, str>)>,
 }
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
@@ -118,7 +120,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         for volume in &mut planned {
             is_free &= self.plan_mounts(policy, volume, targets, step)?;
         }
-        for volume in &planned {
+        for volume in &mut planned {
+            if is_free {
+                volume.there.append(&mut volume.by_another);
+            }
             self.hold_mounted(volume, step);
         }
         let has_all = |container: &usize| {
@@ -162,8 +167,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 None
             }
             Ok((source, slot, mounts)) => {
-                let (puts, there) = (Vec::new(), Vec::new());
-                Some(PlannedVolume { kind: &volume.kind, source, slot, mounts, puts, there })
+                let (puts, there, by_another) = (Vec::new(), Vec::new(), Vec::new());
+                Some(PlannedVolume { kind: &volume.kind, source, slot, mounts, puts, there, by_another })
             }
             Err(why) => {
                 self.say_unresolved(step, "the modifier", &why);
@@ -197,6 +202,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 }
                 let existing = self.mount(policy, mount, *index, step);
                 let is_replaced = match existing {
+                    Existing::SameOfAnother => {
+                        volume.by_another.push((*index, mount.path.clone()));
+                        continue;
+                    }
                     Existing::Same | Existing::SameOfOurs | Existing::Agreed => {
                         volume.there.push((*index, mount.path.clone()));
                         continue;

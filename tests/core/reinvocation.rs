@@ -66,6 +66,30 @@ fn what_one_policy_set_is_not_taken_over_by_the_next_at_a_second_pass() {
     }
 }
 
+/// What an earlier policy lost to the pod it does not find as its own once a later one has put the very same there, or a
+/// second pass would tell the container of a mount, or of a key, that the first one left out.
+#[test]
+fn what_was_lost_to_the_pod_is_not_found_again_where_a_later_policy_put_the_same() {
+    let catalogue = "  persistence: {data: {one: {mountPath: /d, existingClaim: c}, two: {store: s3, bucket: 's3://b', secret: s, secretKey: KEY}}}\n";
+    let paths = |pod: &Value| pod["spec"]["containers"][0]["env"].to_string();
+    let other = |path: &str| json!([{"name": "theirs", "mountPath": path}]);
+    // The later policy replaces what the pod brought.
+    let later = "  onConflict: Override\n  storage: [{pvc: {claimName: c, mountPath: /d}}]\n  env: [{name: KEY, valueFrom: {secretKeyRef: {name: s, key: KEY}}}]\n";
+    let text = format!("{}{}", namespaced("first", catalogue), policy("later", later));
+    let given = pod(json!({"env": [{"name": "KEY", "value": "own"}], "volumeMounts": other("/d")}));
+    let first = answer(&given, &policies(&text));
+    assert!(!paths(&first.pod).contains("ACCESS_KEYS") && paths(&first.pod).contains("s3://b"), "{}", first.pod);
+    // The later policy touches only the container in which the path is free.
+    let later = "  containers: {include: [main]}\n  storage: [{pvc: {claimName: c, mountPath: /d}}]\n";
+    let text = format!("{}{}", namespaced("first", catalogue), policy("later", later));
+    let mut given = pod(json!({}));
+    given["spec"]["initContainers"] =
+        json!([{"name": "init", "image": "i:1", "imagePullPolicy": "IfNotPresent", "volumeMounts": other("/d")}]);
+    let first = answer(&given, &policies(&text));
+    assert_eq!(first.pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], "/d");
+    assert!(!paths(&first.pod).contains("\\\"one\\\""), "{}", first.pod);
+}
+
 #[test]
 fn a_policy_that_rejects_does_not_reject_what_another_policy_set() {
     let one = namespaced(
