@@ -8,7 +8,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
-use stowage::deadline::Deadlines;
+use stowage::reaper::deadlines::Deadlines;
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceeded, StateThresholds, StateThresholdsSpec};
 use stowage::threshold::{Kept, NodeReadiness, WatchedPod, evaluate};

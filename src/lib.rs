@@ -11,7 +11,6 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod columns;
-pub mod deadline;
 pub mod defaults;
 pub mod duration;
 pub mod field_error;

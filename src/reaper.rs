@@ -1,5 +1,15 @@
 //! The watcher: what removes pods that are past their state thresholds.
+//!
+//! Pure: [`watcher`] is a state machine that is fed with pods, nodes, policies and answers, and says what is to be read,
+//! removed and told. [`dump`], [`input`] and [`table`] are the same judgement of a file, touching nothing.
 
+pub mod board;
+pub mod deadlines;
 pub mod dump;
 pub mod input;
+pub mod missed;
+pub mod options;
+pub mod said;
+pub mod step;
 pub mod table;
+pub mod watcher;

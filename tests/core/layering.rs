@@ -10,7 +10,7 @@ use std::{
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The modules of the core with what each may use, from the lowest to the highest.
-const CORE: [(&str, &[&str]); 18] = [
+const CORE: [(&str, &[&str]); 17] = [
     ("json", &[]),
     ("names", &[]),
     ("quantity", &[]),
@@ -58,7 +58,6 @@ const CORE: [(&str, &[&str]); 18] = [
         ],
     ),
     ("admission", &["inject", "json", "pod", "policy", "reason"]),
-    ("deadline", &["threshold"]),
     ("reaper", &["columns", "duration", "field_error", "labels", "names", "policy", "reason", "threshold"]),
 ];
 
