@@ -12,6 +12,7 @@ mod defaults;
 mod draft;
 mod env;
 pub mod equal;
+mod expanded;
 mod image_pull_policy;
 pub mod marker;
 mod metadata;
@@ -32,6 +33,7 @@ use crate::{
         claims::{Claims, EarlierPass},
         controls::Controls,
         draft::Draft,
+        expanded::Unset,
         marker::{Marker, OriginalPod},
         pod_security::PodSecurityLevel,
         report::{Refusal, StepId, StepOutcome, Steps},
@@ -103,6 +105,10 @@ struct Injection<'a, 'p> {
     metadata_made: bool,
     /// The pod wants no injection, so that nothing acts but the preemption that binds it.
     opts_out: bool,
+    /// The mounts with a `subPathExpr` that were put: container and expression.
+    expanded: Vec<(usize, Cow<'a, str>)>,
+    /// Which of their variables are known not to be set.
+    unset: Unset,
 }
 
 /// Decides what is to be done to `pod`.
@@ -148,12 +154,12 @@ pub fn decide<'p>(
     let controls = Controls::read(pod, &original, &policies, &mut notes)?;
     let usernames: Vec<_> = policies.iter().map(|policy| username(policy, context, &original)).collect();
     let namespace = snapshot.namespace(context.namespace);
-    let mut injection = Injection {
+    let start = |unset| Injection {
         context: *context,
         original: &original,
         usernames: &usernames,
         policies: &policies,
-        controls,
+        controls: controls.clone(),
         draft: Draft::new(pod),
         claims: Claims::new(&policies, &earlier),
         patch: Patch::default(),
@@ -165,7 +171,10 @@ pub fn decide<'p>(
         classes: &snapshot.classes,
         metadata_made: false,
         opts_out,
+        expanded: Vec::new(),
+        unset,
     };
+    let mut injection = Injection::of_containers(start)?;
     injection.run(&mut notes)?;
     let Injection { patch, report, .. } = injection;
     Ok(Decision { patch, report, policies, ..Decision::nothing() }.with(notes))
@@ -199,13 +208,37 @@ impl Decision<'_> {
 }
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
-    fn run(&mut self, notes: &mut Vec<Note>) -> Result<(), Refusal> {
-        let mut labels = self.original.our_labels().clone();
-        let mut has_our_account = false;
+    /// The injection with all that policies put into containers; `start` begins one where it is known which variables
+    /// containers lack.
+    fn of_containers(start: impl Fn(Unset) -> Self) -> Result<Self, Refusal> {
+        let mut injection = start(Unset::new());
+        injection.all_containers()?;
+        loop {
+            let mut unset = injection.newly_unset();
+            if unset.is_empty() {
+                return Ok(injection);
+            }
+            unset.append(&mut injection.unset);
+            injection = start(unset);
+            injection.all_containers()?;
+        }
+    }
+
+    /// What all policies put into containers.
+    fn all_containers(&mut self) -> Result<(), Refusal> {
         if !self.opts_out {
             for policy in self.policies {
                 self.containers(policy)?;
             }
+        }
+        Ok(())
+    }
+
+    /// What is about the pod as a whole.
+    fn run(&mut self, notes: &mut Vec<Note>) -> Result<(), Refusal> {
+        let mut labels = self.original.our_labels().clone();
+        let mut has_our_account = false;
+        if !self.opts_out {
             self.metadata(&mut labels)?;
             self.image_pull_policy();
             has_our_account = self.defaults();

@@ -246,6 +246,26 @@ pub fn clean_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", parts.join("/")))
 }
 
+/// The names that a text of a container, such as a variable's value, refers to by `$(NAME)`; `$$(` is an escape.
+pub fn variable_references(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        while let Some(at) = rest.find('$') {
+            let after = rest.get(at + 1..)?;
+            if let Some(escaped) = after.strip_prefix('$') {
+                rest = escaped;
+                continue;
+            }
+            rest = after;
+            if let Some((name, tail)) = after.strip_prefix('(').and_then(|open| open.split_once(')')) {
+                rest = tail;
+                return Some(name);
+            }
+        }
+        None
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,5 +362,15 @@ mod tests {
         ] {
             assert_eq!(clean_path(path), clean, "{path}");
         }
+    }
+
+    #[test]
+    fn finds_the_names_that_a_text_refers_to() {
+        let names = |text| variable_references(text).collect::<Vec<_>>().join(" ");
+        assert_eq!(names("$(A)/x/$(B_C)"), "A B_C");
+        // A name ends at the next bracket, whatever stands in it (`tryReadVariableName`).
+        assert_eq!(names("$$(A) $A $( $(D)"), " $(D");
+        assert_eq!(names("$$$(A)"), "A");
+        assert_eq!(names(""), "");
     }
 }

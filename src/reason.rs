@@ -93,6 +93,8 @@ reasons! {
     BlockDevice, Warning, "skipped: the pod uses volume {volume} as a block device";
     /// Only a privileged container may have such a mount, and the API server would refuse the pod.
     NotPrivileged, Warning, "skipped {path} in container {container}: mountPropagation Bidirectional needs a privileged container";
+    /// A `subPathExpr` refers to a variable that the container will not have, and the container would never start.
+    VariableNotSet, Warning, "skipped in container {container}: subPathExpr refers to {name}, which is not set there";
     /// A controller may select by the label, and would let go of the pod.
     LabelOfController, Warning, "skipped label {key}: the pod's controller may select by the value that the pod has";
     /// The policy's `containers`, or the pod, leaves every container out.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     inject::{equal::env_from_key, report::StepId, volume_draft::Volumes},
     json::{Json, Str, push_escaped},
-    names::clean_path,
+    names::{clean_path, variable_references},
     patch::Patch,
     pod::{
         ContainerView, EnvView, MountView, PodView,
@@ -83,6 +83,8 @@ pub(super) struct NewMount<'a> {
     pub path: Cow<'a, str>,
     /// Path within the volume.
     pub sub_path: Option<Cow<'a, str>>,
+    /// The path is a `subPathExpr`.
+    pub expands: bool,
     /// `readOnly`.
     pub read_only: bool,
     /// `mountPropagation`, where it is not `None`.
@@ -243,6 +245,23 @@ impl<'a> ContainerDraft<'a> {
         self.held_sources.push((index, by));
     }
 
+    /// Whether a variable `name` with a value will be there, as far as that can be told: what a secret or config map brings
+    /// as a whole nobody knows here.
+    #[must_use]
+    pub(super) fn may_have_variable(&self, name: &str) -> bool {
+        if !self.sources.is_empty() || self.view.env_from.as_ref().is_some_and(|own| !own.is_empty()) {
+            return true;
+        }
+        let has_value = |variable: &Value| {
+            variable.get("valueFrom").is_some() || variable.get("value").is_some_and(|value| !is_blank(value))
+        };
+        if let Some(new) = self.env.iter().rfind(|new| new.name == name) {
+            return has_value(&new.value.value());
+        }
+        let own = self.own_variable(name).filter(|(index, _)| !self.removed_env.contains(index));
+        own.is_some_and(|(_, env)| env.value_from.is_some() || env.value.is_some_and(|raw| raw.get() != "\"\""))
+    }
+
     /// Adds a mount, or puts it in place of the pod's.
     pub(super) fn put_mount(&mut self, mount: NewMount<'a>) {
         self.mounts.push(mount);
@@ -273,7 +292,7 @@ impl<'a> ContainerDraft<'a> {
             // The kubelet expands `$(NAME)` from what stands above, so ours stand above the pod's own, except those that
             // refer to one of the pod's.
             let refers = |name: &str| stands_last.contains(&name) || self.own_variable(name).is_some();
-            if references(variable.value.as_str()).any(refers) {
+            if variable_references(variable.value.as_str()).any(refers) {
                 stands_last.push(variable.name);
                 last.push(variable.value);
             } else {
@@ -346,24 +365,8 @@ impl<'a> ContainerDraft<'a> {
     }
 }
 
-/// The names that a variable's text refers to by `$(NAME)`; `$$(` is an escape.
-fn references(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        while let Some(at) = rest.find('$') {
-            let after = rest.get(at + 1..)?;
-            if let Some(escaped) = after.strip_prefix('$') {
-                rest = escaped;
-                continue;
-            }
-            rest = after;
-            if let Some((name, tail)) = after.strip_prefix('(').and_then(|open| open.split_once(')')) {
-                rest = tail;
-                return Some(name);
-            }
-        }
-        None
-    })
+fn is_blank(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
 }
 
 impl NewMount<'_> {
@@ -374,8 +377,9 @@ impl NewMount<'_> {
 
     /// How a digest names it.
     pub(super) fn content(&self) -> String {
-        let sub_path = self.sub_path.as_deref().unwrap_or_default();
-        content_of(&self.volume, sub_path, "", self.read_only, self.propagation.unwrap_or_default())
+        let path = self.sub_path.as_deref().unwrap_or_default();
+        let (plain, expr) = if self.expands { ("", path) } else { (path, "") };
+        content_of(&self.volume, plain, expr, self.read_only, self.propagation.unwrap_or_default())
     }
 
     /// At least so many bytes it is in a patch.
@@ -396,7 +400,7 @@ impl NewMount<'_> {
         member("name", &self.volume);
         member("mountPath", &self.path);
         if let Some(sub_path) = self.sub_path.as_ref().filter(|path| !path.is_empty()) {
-            member("subPath", sub_path);
+            member(if self.expands { "subPathExpr" } else { "subPath" }, sub_path);
         }
         if let Some(propagation) = self.propagation {
             member("mountPropagation", propagation);
@@ -423,19 +427,4 @@ pub(super) fn mount_content(own: &MountView<'_>) -> String {
 fn content_of(volume: &str, sub_path: &str, sub_path_expr: &str, read_only: bool, propagation: &str) -> String {
     let read_only = if read_only { "ro" } else { "" };
     [volume, sub_path, sub_path_expr, read_only, propagation].join("\0")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn finds_the_names_that_a_text_refers_to() {
-        let names = |text| references(text).collect::<Vec<_>>().join(" ");
-        assert_eq!(names("$(A)/x/$(B_C)"), "A B_C");
-        // A name ends at the next bracket, whatever stands in it (`tryReadVariableName`).
-        assert_eq!(names("$$(A) $A $( $(D)"), " $(D");
-        assert_eq!(names("$$$(A)"), "A");
-        assert_eq!(names(""), "");
-    }
 }

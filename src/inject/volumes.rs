@@ -56,6 +56,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         if self.say_no_container(&targets, step) {
             return Ok(false);
         }
+        targets = self.with_variables(unit, &facts, targets, step);
         if unit.needs_volumes {
             targets = self.free_for(policy, &vars, targets, step)?;
         }
@@ -286,6 +287,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.claims.record(policy, Subject::MountPath(container.name, &mount.path), &content, existing);
             self.claims.hold(Thing::MountPath(index, mount.path.clone()), step, Some(content.into()));
             self.draft.weight += mount.weight();
+            if let Some(path) = mount.sub_path.as_ref().filter(|_| mount.expands) {
+                self.expanded.push((index, path.clone()));
+            }
             container.put_mount(mount);
         }
         self.report.came_of(step, StepOutcome::Applied);
@@ -299,6 +303,6 @@ fn new_mount<'a>(unit: &'a MountUnit, volume: Cow<'a, str>, facts: &Facts<'a>) -
     };
     let sub_path = unit.sub_path.as_ref().map(|template| template.resolve(facts)).transpose()?;
     let sub_path = sub_path.filter(|path| !path.is_empty());
-    let (read_only, propagation) = (unit.read_only, unit.propagation);
-    Ok(NewMount { volume, path, sub_path, read_only, propagation, replaces: None })
+    let MountUnit { expands, read_only, propagation, .. } = *unit;
+    Ok(NewMount { volume, path, sub_path, expands, read_only, propagation, replaces: None })
 }

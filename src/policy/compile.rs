@@ -6,6 +6,7 @@ pub mod catalogue;
 mod checker;
 mod environment;
 mod identity;
+mod mount;
 mod storage;
 
 use std::collections::BTreeSet;
@@ -128,7 +129,7 @@ fn compile(document: &Value, schema: Option<&Value>) -> Result<Policy, Vec<Field
 fn misplaced_placeholders(value: &Value, path: &str, templated: &BTreeSet<String>, errors: &mut Vec<FieldError>) {
     match value {
         Value::String(text) if looks_like_placeholder(text) && !templated.contains(path) => {
-            let why = "placeholders resolve only in usernames, secret, claim and volume names, subPath and bucket";
+            let why = "placeholders resolve only in usernames, secret, claim and volume names, subPath, subPathExpr and bucket";
             errors.push(FieldError::new(path, why).below("spec"));
         }
         Value::Array(items) => {

@@ -54,6 +54,8 @@ pub struct MountUnit {
     pub tail: Option<Template>,
     /// Path within the volume.
     pub sub_path: Option<Template>,
+    /// The path is a `subPathExpr`: Kubernetes expands `$(NAME)` in it from the container's variables.
+    pub expands: bool,
     /// `readOnly`.
     pub read_only: bool,
     /// `mountPropagation`, where it is not `None`.
@@ -183,6 +185,7 @@ impl MountUnit {
             path: crate::names::clean_path(path).into_owned(),
             tail: None,
             sub_path: None,
+            expands: false,
             read_only: false,
             propagation: None,
         }

@@ -6,7 +6,7 @@
 
 use k8s_openapi::api::core::v1::Volume;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::field_error::{FieldError, field, item};
 
@@ -66,6 +66,29 @@ pub fn volume_source(generator: &mut SchemaGenerator) -> Schema {
         }
     }
     schema
+}
+
+/// The rules of a type with `subPath` and `subPathExpr`.
+pub fn sub_path_rules() -> Value {
+    json!([one_sub_path(), plain_sub_path()])
+}
+
+/// A mount has one path within its volume.
+pub fn one_sub_path() -> Value {
+    json!({
+        "rule": "!(has(self.subPath) && self.subPath != '' && has(self.subPathExpr) && self.subPathExpr != '')",
+        "message": "subPath and subPathExpr cannot both be given",
+        "fieldPath": ".subPathExpr"
+    })
+}
+
+/// What looks like a reference to a variable is none in a `subPath`.
+pub fn plain_sub_path() -> Value {
+    json!({
+        "rule": "!has(self.subPath) || !self.subPath.contains('$(')",
+        "message": "a subPath is not expanded, and $( would be the name of a folder; use subPathExpr",
+        "fieldPath": ".subPath"
+    })
 }
 
 fn check_object(map: &Map<String, Value>, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -167,8 +190,6 @@ fn article(kind: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn errors(value: &Value) -> Vec<String> {

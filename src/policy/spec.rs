@@ -411,12 +411,17 @@ pub struct V3ioFuseModifier {
 /// One mount of a volume.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::schema::sub_path_rules()))]
 pub struct MountSpec {
     /// Absolute path in the container.
     pub path: String,
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub_path: String,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sub_path_expr: String,
 }
 
 /// What Spark on Iguazio needs beside the credentials.
@@ -434,6 +439,7 @@ pub struct V3iodModifier {
 /// A persistent volume claim.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::schema::sub_path_rules()))]
 pub struct PvcModifier {
     /// Name of the claim. Placeholders resolve here.
     pub claim_name: String,
@@ -446,6 +452,10 @@ pub struct PvcModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
     #[serde(default)]
     pub read_only: bool,
@@ -497,6 +507,7 @@ pub struct AzureModifier {
 /// A config map as files.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::schema::sub_path_rules()))]
 pub struct ConfigMapModifier {
     /// Name of the config map.
     pub name: String,
@@ -518,6 +529,10 @@ pub struct ConfigMapModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
     #[serde(default)]
     pub read_only: bool,
@@ -526,6 +541,7 @@ pub struct ConfigMapModifier {
 /// A secret as files.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::schema::sub_path_rules()))]
 pub struct SecretModifier {
     /// Name of the secret. Placeholders resolve here.
     pub secret_name: String,
@@ -547,6 +563,10 @@ pub struct SecretModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
     #[serde(default)]
     pub read_only: bool,
@@ -555,6 +575,7 @@ pub struct SecretModifier {
 /// A path of the node.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::schema::sub_path_rules()))]
 pub struct HostPathModifier {
     /// Absolute path on the node.
     pub path: String,
@@ -572,6 +593,10 @@ pub struct HostPathModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
     #[serde(default)]
     pub read_only: bool,
@@ -580,6 +605,7 @@ pub struct HostPathModifier {
 /// Any volume source of core/v1.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = super::schema::sub_path_rules()))]
 pub struct VolumeModifier {
     /// Name of the volume. Placeholders resolve here.
     pub name: String,
@@ -591,6 +617,10 @@ pub struct VolumeModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
     #[serde(default)]
     pub read_only: bool,
@@ -648,7 +678,7 @@ pub struct PersistenceSpec {
 /// One entry of Polyaxon's catalogue: a claim, a host path, a cloud store, or (with none of them) an emptyDir.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [{
+#[schemars(extend("x-kubernetes-validations" = [super::schema::one_sub_path(), super::schema::plain_sub_path(), {
     "rule": "[has(self.existingClaim) && self.existingClaim != '', has(self.hostPath) && self.hostPath != '', has(self.store)].filter(x, x).size() <= 1",
     "message": "only one of existingClaim, hostPath and store can be used"
 }]))]
@@ -668,6 +698,10 @@ pub struct CatalogueEntry {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
+    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
+    /// Placeholders resolve here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path_expr: Option<String>,
     /// Which cloud's store it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<Store>,

@@ -26,6 +26,8 @@ pub enum Kind {
     Claim,
     /// A path within a volume.
     SubPath,
+    /// A path within a volume in which Kubernetes expands `$(NAME)`.
+    SubPathExpr,
     /// A user of the v3io platform.
     Username,
     /// URL of a bucket; its form is checked by the one who uses it.
@@ -217,6 +219,7 @@ impl Kind {
             Self::Secret => "secret name",
             Self::Claim => "claim name",
             Self::SubPath => "subPath",
+            Self::SubPathExpr => "subPathExpr",
             Self::Username => "username",
             Self::Bucket => "bucket",
         }
@@ -227,7 +230,7 @@ impl Kind {
             Self::Volume => names::volume_name(text),
             Self::Secret => names::secret_name(text),
             Self::Claim => names::claim_name(text),
-            Self::SubPath => names::sub_path(text),
+            Self::SubPath | Self::SubPathExpr => names::sub_path(text),
             Self::Username => username(text),
             Self::Bucket if text.is_empty() => Err("must not be empty"),
             Self::Bucket => Ok(()),

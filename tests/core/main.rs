@@ -38,6 +38,7 @@ mod removal;
 mod resolve;
 mod rfc6902;
 mod rules;
+mod sub_path_expr;
 mod threshold;
 mod unharmed;
 mod world;

@@ -176,6 +176,7 @@ impl Checker<'_> {
             volume_name: self.param(params, "volume_name").unwrap_or_else(|| "pipeline".into()),
             mount_path: self.param(params, "volume_mount_path").unwrap_or_else(|| "/mnt/pipeline".into()),
             sub_path: None,
+            sub_path_expr: None,
             read_only: false,
         };
         self.pvc(&pvc, PARAMS)
@@ -356,7 +357,8 @@ fn volume_mounts(value: &Value) -> Option<Vec<MountSpec>> {
             let part = |name: &str, index: usize| {
                 mount.get(name).or_else(|| mount.get(index)).and_then(Value::as_str).map(str::to_owned)
             };
-            Some(MountSpec { path: part("path", 0)?, sub_path: part("sub_path", 1).unwrap_or_default() })
+            let sub_path = part("sub_path", 1).unwrap_or_default();
+            Some(MountSpec { path: part("path", 0)?, sub_path, sub_path_expr: String::new() })
         })
         .collect()
 }

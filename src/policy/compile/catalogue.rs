@@ -11,6 +11,7 @@ use crate::{
         Catalogue, Entry, StoreEntry,
         compile::{
             checker::Checker,
+            mount::WrittenMount,
             storage::{azure_env, gcs_unit, one_volume, s3_plain_keys},
         },
         fragment::{Fragment, Hole},
@@ -86,7 +87,14 @@ impl Checker<'_> {
             self.error(&field(at, "mountPath"), "required");
             return None;
         };
-        let mount = self.mount_at(&mount_path, "mountPath", entry.sub_path.as_deref(), read_only, at)?;
+        let mount = WrittenMount {
+            path: &mount_path,
+            path_field: "mountPath",
+            sub_path: entry.sub_path.as_deref(),
+            sub_path_expr: entry.sub_path_expr.as_deref(),
+            read_only,
+        };
+        let mount = self.mount(mount, at)?;
         let (kind, source) = match (claim, host) {
             (Some(claim), _) => {
                 let claim = self.template(&claim, Kind::Claim, &field(at, "existingClaim"))?;

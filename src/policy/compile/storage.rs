@@ -121,8 +121,7 @@ impl Checker<'_> {
         let mut units: Vec<MountUnit> = Vec::new();
         for (index, mount) in mounts.iter().enumerate() {
             let at = item(at, index);
-            let sub_path = Some(mount.sub_path.as_str()).filter(|path| !path.is_empty());
-            let unit = self.mount_at(&mount.path, "path", sub_path, false, &at)?;
+            let unit = self.mount(mount.into(), &at)?;
             if units.iter().any(|other| other.path == unit.path) {
                 self.error(&field(&at, "path"), format!("{:?} is mounted twice", mount.path));
             }
@@ -172,7 +171,7 @@ impl Checker<'_> {
     pub(super) fn pvc(&mut self, pvc: &PvcModifier, at: &str) -> Option<Unit> {
         let claim = self.template(&pvc.claim_name, Kind::Claim, &field(at, "claimName"));
         let name = self.template(&pvc.volume_name, Kind::Volume, &field(at, "volumeName"));
-        let mount = self.mount_at(&pvc.mount_path, "mountPath", pvc.sub_path.as_deref(), pvc.read_only, at);
+        let mount = self.mount(pvc.into(), at);
         let source = Fragment::with_holes(&json!({"claimName": ""}), &[Hole::whole("/claimName", claim?)]);
         Some(one_volume(VolumeUnit { name: name?, kind: "persistentVolumeClaim".into(), source, mounts: vec![mount?] }))
     }
@@ -204,7 +203,7 @@ impl Checker<'_> {
     fn config_map(&mut self, map: &ConfigMapModifier, at: &str) -> Option<Unit> {
         self.name(&map.name, names::config_map_name, &field(at, "name"));
         let name = self.template(&map.volume_name, Kind::Volume, &field(at, "volumeName"));
-        let mount = self.mount_at(&map.mount_path, "mountPath", map.sub_path.as_deref(), map.read_only, at);
+        let mount = self.mount(map.into(), at);
         let mut source = Map::new();
         source.insert("name".into(), json!(map.name));
         self.file_options(&mut source, map.items.as_deref(), map.default_mode, map.optional, at);
@@ -215,7 +214,7 @@ impl Checker<'_> {
     fn secret(&mut self, secret: &SecretModifier, at: &str) -> Option<Unit> {
         let secret_name = self.template(&secret.secret_name, Kind::Secret, &field(at, "secretName"));
         let name = self.template(&secret.volume_name, Kind::Volume, &field(at, "volumeName"));
-        let mount = self.mount_at(&secret.mount_path, "mountPath", secret.sub_path.as_deref(), secret.read_only, at);
+        let mount = self.mount(secret.into(), at);
         let mut source = Map::new();
         source.insert("secretName".into(), json!(""));
         self.file_options(&mut source, secret.items.as_deref(), secret.default_mode, secret.optional, at);
@@ -258,15 +257,14 @@ impl Checker<'_> {
             self.error(&field(at, "type"), format!("{kind:?} is not allowed; use one of {allowed}, or nothing"));
         }
         let name = self.template(&host.volume_name, Kind::Volume, &field(at, "volumeName"));
-        let mount = self.mount_at(&host.mount_path, "mountPath", host.sub_path.as_deref(), host.read_only, at);
+        let mount = self.mount(host.into(), at);
         let source = Fragment::fixed(&json!({"path": host.path, "type": kind}));
         Some(one_volume(VolumeUnit { name: name?, kind: "hostPath".into(), source, mounts: vec![mount?] }))
     }
 
     fn volume(&mut self, modifier: &VolumeModifier, at: &str) -> Option<Unit> {
         let name = self.template(&modifier.name, Kind::Volume, &field(at, "name"));
-        let mut mount =
-            self.mount_at(&modifier.mount_path, "mountPath", modifier.sub_path.as_deref(), modifier.read_only, at);
+        let mut mount = self.mount(modifier.into(), at);
         if let Some(mount) = &mut mount {
             mount.propagation = match modifier.mount_propagation {
                 Some(MountPropagation::HostToContainer) => Some("HostToContainer"),
@@ -334,32 +332,6 @@ impl Checker<'_> {
             self.name(key, names::data_key, &item(&field(at, "keys"), index));
         }
         Some(secret_env_unit(&secret, keys))
-    }
-
-    /// A mount at `path`, which stands in the field `named` below `at`.
-    pub(super) fn mount_at(
-        &mut self,
-        path: &str,
-        named: &str,
-        sub_path: Option<&str>,
-        read_only: bool,
-        at: &str,
-    ) -> Option<MountUnit> {
-        self.name(path, names::mount_path, &field(at, named));
-        let clean = names::clean_path(path);
-        if matches!(&*clean, "/" | "/proc") || clean.starts_with("/proc/") {
-            let why = "no container starts with a mount at / or in /proc";
-            self.error(&field(at, named), format!("{path:?}: {why}"));
-        }
-        let sub_path = match sub_path.filter(|path| !path.is_empty()) {
-            Some(text) if text.contains("$(") => {
-                self.error(&field(at, "subPath"), "a subPath is not expanded: $( would be the name of a folder");
-                return None;
-            }
-            Some(text) => Some(self.template(text, Kind::SubPath, &field(at, "subPath"))?),
-            None => None,
-        };
-        Some(MountUnit { sub_path, read_only, ..MountUnit::at(path) })
     }
 }
 

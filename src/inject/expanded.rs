@@ -1,0 +1,61 @@
+//! `subPathExpr`: mounts whose folder the kubelet names by the container's own variables.
+//!
+//! A container that lacks one of them never starts, so the modifier is left out of it. Which variables a container will
+//! have is known only when every policy has acted, and a mount that goes then would leave its path and its volume to
+//! others: so the containers are decided once more, with what is known by then.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use crate::{
+    inject::{Injection, report::StepId},
+    names::variable_references,
+    policy::{
+        modifier::{MountUnit, Unit},
+        template::Facts,
+    },
+    reason::Reason,
+};
+
+/// Variables that mounts refer to and that a container will not have: container and name.
+pub(super) type Unset = BTreeSet<(usize, String)>;
+
+impl<'a, 'p: 'a> Injection<'a, 'p> {
+    /// The containers of `targets` that have what the mounts of `unit` refer to, as far as that is known.
+    pub(super) fn with_variables(
+        &mut self,
+        unit: &'p Unit,
+        facts: &Facts<'a>,
+        mut targets: Vec<usize>,
+        step: StepId,
+    ) -> Vec<usize> {
+        if self.unset.is_empty() {
+            return targets;
+        }
+        let mounts = unit.volumes.iter().flat_map(|volume| &volume.mounts).filter(|mount| mount.expands);
+        let paths: Vec<Cow<'_, str>> = mounts.filter_map(|mount| expression(mount, facts)).collect();
+        let names: BTreeSet<&str> = paths.iter().flat_map(|path| variable_references(path)).collect();
+        for (container, name) in self.unset.iter().filter(|(_, name)| names.contains(name.as_str())) {
+            if targets.contains(container) {
+                targets.retain(|target| target != container);
+                let container = self.draft.containers.get(*container).map_or("", |draft| draft.name);
+                self.report.tell(step, Reason::VariableNotSet, &[&container, &name]);
+            }
+        }
+        targets
+    }
+
+    /// What the mounts that were put refer to in vain.
+    pub(super) fn newly_unset(&self) -> Unset {
+        let mut unset = Unset::new();
+        for (container, path) in &self.expanded {
+            let Some(draft) = self.draft.containers.get(*container) else { continue };
+            let missing = variable_references(path).filter(|name| !draft.may_have_variable(name));
+            unset.extend(missing.map(|name| (*container, name.to_owned())));
+        }
+        unset
+    }
+}
+
+fn expression<'a>(mount: &'a MountUnit, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+    mount.sub_path.as_ref()?.resolve(facts).ok()
+}
