@@ -8,15 +8,23 @@ pub mod calls;
 pub mod certificates;
 pub mod classes;
 pub mod client;
+pub mod deployment;
 pub mod events;
 pub mod inquiry;
+pub mod lease;
+#[cfg(test)]
+mod mock;
 pub mod namespaces;
+pub mod nodes;
+pub mod pods;
 pub mod policies;
 mod registration;
+pub mod removals;
+mod slim;
 pub mod status;
 pub mod watch;
 
-pub use self::registration::{ENTRY, REGISTRATION};
+pub use self::registration::{ENTRY, REGISTRATION, follow_scope};
 
 /// How our writes are told from those of others.
 pub const FIELD_MANAGER: &str = "stowage";

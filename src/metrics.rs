@@ -6,6 +6,7 @@
 
 mod cluster;
 mod labels;
+mod watcher;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -22,6 +23,7 @@ pub use self::cluster::ClusterMetrics;
 pub use self::labels::{
     Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Reload, RequestEnd, Undecided, Watching,
 };
+pub use self::watcher::{Acted, WatcherMetrics};
 
 const REASONS_HELP: &str = "Modifiers that were skipped and pods that were refused, by reason (docs/reasons.md).";
 
@@ -70,6 +72,18 @@ pub struct Counters<L> {
 pub struct Gauges<L> {
     children: Vec<IntGauge>,
     label: PhantomData<L>,
+}
+
+/// One counter for each pair of values of two labels.
+pub struct CounterGrid<A, B> {
+    rows: Vec<Counters<B>>,
+    label: PhantomData<A>,
+}
+
+/// One gauge for each pair of values of two labels.
+pub struct GaugeGrid<A, B> {
+    rows: Vec<Gauges<B>>,
+    label: PhantomData<A>,
 }
 
 /// From 50 µs, where an answer over loopback begins, to the longest the API
@@ -137,16 +151,22 @@ impl Metrics {
                 "reason",
             )?,
             cluster: ClusterMetrics::new(r)?,
-            lines_dropped: register(
+            lines_dropped: counter(
                 r,
-                IntCounter::new(
-                    "stowage_log_lines_dropped_total",
-                    "Log lines lost because they came faster than stderr was read.",
-                )?,
+                "stowage_log_lines_dropped_total",
+                "Log lines lost because they came faster than stderr was read.",
             )?,
             count_dropped: OnceLock::new(),
             registry,
         })
+    }
+
+    /// The watcher's own, registered beside these. To be called once.
+    ///
+    /// # Errors
+    /// They are registered already.
+    pub fn watcher(&self) -> Result<WatcherMetrics, prometheus::Error> {
+        WatcherMetrics::new(&self.registry)
     }
 
     /// Notes when the served certificate ends.
@@ -202,6 +222,36 @@ impl<L: Label> Gauges<L> {
     }
 }
 
+impl<A: Label, B: Label> CounterGrid<A, B> {
+    /// Counts one.
+    pub fn count(&self, row: A, value: B) {
+        if let Some(row) = self.rows.get(row.index()) {
+            row.count(value);
+        }
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn total(&self, row: A, value: B) -> u64 {
+        self.rows.get(row.index()).map_or(0, |row| row.total(value))
+    }
+}
+
+impl<A: Label, B: Label> GaugeGrid<A, B> {
+    /// Sets one.
+    pub fn set(&self, row: A, value: B, number: i64) {
+        if let Some(row) = self.rows.get(row.index()) {
+            row.set(value, number);
+        }
+    }
+
+    /// What one is set to.
+    #[must_use]
+    pub fn number(&self, row: A, value: B) -> i64 {
+        self.rows.get(row.index()).map_or(0, |row| row.number(value))
+    }
+}
+
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
@@ -209,6 +259,10 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     register(registry, IntGauge::new(name, help)?)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::new(name, help)?)
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
@@ -235,6 +289,34 @@ fn gauges<L: Label>(registry: &Registry, name: &str, help: &str, label: &str) ->
         children: L::ALL.iter().map(|value| family.with_label_values(&[value.text()])).collect(),
         label: PhantomData,
     })
+}
+
+fn counter_grid<A: Label, B: Label>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: [&str; 2],
+) -> Result<CounterGrid<A, B>, prometheus::Error> {
+    let family = register(registry, IntCounterVec::new(Opts::new(name, help), &labels)?)?;
+    let row = |row: &A| Counters {
+        children: B::ALL.iter().map(|value| family.with_label_values(&[row.text(), value.text()])).collect(),
+        label: PhantomData,
+    };
+    Ok(CounterGrid { rows: A::ALL.iter().map(row).collect(), label: PhantomData })
+}
+
+fn gauge_grid<A: Label, B: Label>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: [&str; 2],
+) -> Result<GaugeGrid<A, B>, prometheus::Error> {
+    let family = register(registry, IntGaugeVec::new(Opts::new(name, help), &labels)?)?;
+    let row = |row: &A| Gauges {
+        children: B::ALL.iter().map(|value| family.with_label_values(&[row.text(), value.text()])).collect(),
+        label: PhantomData,
+    };
+    Ok(GaugeGrid { rows: A::ALL.iter().map(row).collect(), label: PhantomData })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Events on the owners of pods, sent behind the decision's back.
+//! Events on pods and on their owners, sent behind the decision's back.
 //!
-//! A decision never waits: what does not fit into the queue is dropped and counted. At most one event in 200 ms is sent
-//! over time, a hundred at once; the same words on the same owner become one event that is counted up.
+//! A decision never waits: what does not fit into the queue is dropped and counted. A [`Pace`] says how many are sent; the
+//! same words on the same object become one event that is counted up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,9 +43,20 @@ pub struct Notices {
     metrics: Arc<Metrics>,
 }
 
-const QUEUE: usize = 256;
-const BURST: u32 = 100;
-const INTERVAL: Duration = Duration::from_millis(200);
+/// How many events may wait, and how many are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Those that wait; what comes beyond them is left out.
+    pub queue: usize,
+    /// Those sent at once.
+    pub burst: u32,
+    /// Over time, one in this time.
+    pub interval: Duration,
+}
+
+/// The webhook's: what it says of a pod, the pod's marker says too.
+pub const ADVICE: Pace = Pace { queue: 256, burst: 100, interval: Duration::from_millis(200) };
+
 /// What the API takes in a note.
 const NOTE: usize = 1024;
 
@@ -58,17 +69,24 @@ impl Notices {
     }
 }
 
+/// What waits, for [`deliver`].
+pub struct Waiting {
+    notices: Receiver<Notice>,
+    pace: Pace,
+}
+
 /// Both ends of the queue; the second goes to [`deliver`].
 #[must_use]
-pub fn queue(metrics: Arc<Metrics>) -> (Notices, Receiver<Notice>) {
-    let (queue, notices) = channel(QUEUE);
-    (Notices { queue, metrics }, notices)
+pub fn queue(metrics: Arc<Metrics>, pace: Pace) -> (Notices, Waiting) {
+    let (queue, notices) = channel(pace.queue);
+    (Notices { queue, metrics }, Waiting { notices, pace })
 }
 
 /// Sends what comes until nobody sends any more. `instance` is the name of the pod that runs this.
-pub async fn deliver(client: Client, instance: Option<String>, mut notices: Receiver<Notice>, metrics: Arc<Metrics>) {
+pub async fn deliver(client: Client, instance: Option<String>, waiting: Waiting, metrics: Arc<Metrics>) {
+    let Waiting { mut notices, pace } = waiting;
     let recorder = Recorder::new(client, Reporter { controller: "stowage".to_owned(), instance });
-    let mut bucket = Bucket::full(Instant::now());
+    let mut bucket = Bucket::full(pace, Instant::now());
     let mut failed = false;
     while let Some(notice) = notices.recv().await {
         if let Some(until) = bucket.take(Instant::now()) {
@@ -116,18 +134,20 @@ fn event(notice: Notice) -> (Event, ObjectReference) {
 
 /// A token bucket, as the moment at which it will be full.
 struct Bucket {
+    pace: Pace,
     full_at: Instant,
 }
 
 impl Bucket {
-    const fn full(now: Instant) -> Self {
-        Self { full_at: now }
+    const fn full(pace: Pace, now: Instant) -> Self {
+        Self { pace, full_at: now }
     }
 
     /// Takes a token; the moment at which it is there, where that is not now.
     fn take(&mut self, now: Instant) -> Option<Instant> {
-        self.full_at = self.full_at.max(now) + INTERVAL;
-        self.full_at.checked_sub(INTERVAL * BURST).filter(|at| *at > now)
+        let Pace { burst, interval, .. } = self.pace;
+        self.full_at = self.full_at.max(now) + interval;
+        self.full_at.checked_sub(interval * burst).filter(|at| *at > now)
     }
 }
 
@@ -138,19 +158,19 @@ mod tests {
     #[test]
     fn a_hundred_go_at_once_and_then_five_a_second() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(start);
-        for _ in 0..BURST {
+        let mut bucket = Bucket::full(ADVICE, start);
+        for _ in 0..ADVICE.burst {
             assert_eq!(bucket.take(start), None);
         }
-        assert_eq!(bucket.take(start), Some(start + INTERVAL));
-        assert_eq!(bucket.take(start), Some(start + INTERVAL * 2));
+        assert_eq!(bucket.take(start), Some(start + ADVICE.interval));
+        assert_eq!(bucket.take(start), Some(start + ADVICE.interval * 2));
         assert_eq!(bucket.take(start + Duration::from_secs(60)), None);
     }
 
     #[test]
     fn a_full_queue_drops_and_counts() {
         let metrics = Arc::new(Metrics::new("1").unwrap());
-        let (notices, _kept) = queue(Arc::clone(&metrics));
+        let (notices, _kept) = queue(Arc::clone(&metrics), ADVICE);
         let notice = Notice {
             api_version: "batch/v1".to_owned(),
             kind: "Job".to_owned(),
@@ -161,7 +181,7 @@ mod tests {
             action: "Inject",
             note: "ä".repeat(600),
         };
-        for _ in 0..QUEUE + 3 {
+        for _ in 0..ADVICE.queue + 3 {
             notices.send(notice.clone());
         }
         assert_eq!(metrics.cluster.events.total(Delivery::Dropped), 3);

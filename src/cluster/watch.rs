@@ -36,7 +36,7 @@ pub enum Told<T> {
 }
 
 /// How long one request of a watch lasts: a connection that died without a word is noticed after it.
-const REQUEST_LIFE: u32 = 120;
+pub(super) const REQUEST_LIFE: u32 = 120;
 
 /// Watches for ever, and keeps of each object what `read` takes out of it.
 pub async fn follow<K, T>(
@@ -52,23 +52,9 @@ pub async fn follow<K, T>(
     let stream = watcher(api, config.timeout(REQUEST_LIFE)).backoff(Pauses::default());
     let mut stream = pin!(stream);
     let mut listed = Vec::new();
-    let mut failing = false;
+    let mut health = Health::new(watching, metrics);
     while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                metrics.cluster.watch_failures.count(watching);
-                metrics.cluster.watch_failing.set(watching, 1);
-                if !std::mem::replace(&mut failing, true) {
-                    warn!(watch = watching.text(), error = &error as &dyn StdError, "a watch is broken");
-                }
-                continue;
-            }
-        };
-        if std::mem::take(&mut failing) {
-            metrics.cluster.watch_failing.set(watching, 0);
-            info!(watch = watching.text(), "a watch works again");
-        }
+        let Some(event) = health.heard(event) else { continue };
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => listed.push(read(object)),
@@ -81,9 +67,54 @@ pub async fn follow<K, T>(
     }
 }
 
+/// Whether a watch works, for metrics and the log.
+pub(super) struct Health {
+    watching: Watching,
+    metrics: Arc<Metrics>,
+    failing: bool,
+}
+
+impl Health {
+    pub(super) const fn new(watching: Watching, metrics: Arc<Metrics>) -> Self {
+        Self { watching, metrics, failing: false }
+    }
+
+    /// The event, where it is one and no failure.
+    pub(super) fn heard<K>(&mut self, event: watcher::Result<watcher::Event<K>>) -> Option<watcher::Event<K>> {
+        match event {
+            Ok(event) => {
+                // That a list begins is said before it is asked for.
+                if !matches!(event, watcher::Event::Init) {
+                    self.works();
+                }
+                Some(event)
+            }
+            Err(error) => {
+                self.broken(&error);
+                None
+            }
+        }
+    }
+
+    fn broken(&mut self, error: &watcher::Error) {
+        self.metrics.cluster.watch_failures.count(self.watching);
+        self.metrics.cluster.watch_failing.set(self.watching, 1);
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(watch = self.watching.text(), error = error as &dyn StdError, "a watch is broken");
+        }
+    }
+
+    fn works(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            self.metrics.cluster.watch_failing.set(self.watching, 0);
+            info!(watch = self.watching.text(), "a watch works again");
+        }
+    }
+}
+
 /// 200 ms, twice as long each time, up to 10 s; from the beginning once something came.
 #[derive(Debug, Default)]
-struct Pauses {
+pub(super) struct Pauses {
     failures: u32,
 }
 

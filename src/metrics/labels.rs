@@ -181,6 +181,10 @@ label! {
         Registration = "registration",
         /// The Secret with the certificates.
         Certificates = "certificates",
+        /// Pods, as the watcher reads them.
+        Pods = "pods",
+        /// Nodes, for their readiness.
+        Nodes = "nodes",
     }
 }
 

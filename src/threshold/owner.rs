@@ -25,6 +25,11 @@ const KNOWN: [(&str, &str, Kinship); 14] = [
     ("", "Pod", Kinship::Independent),
 ];
 
+/// The known kinds, as (group, kind). A Pod is one as the driver of Spark executors only.
+pub fn known_kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    KNOWN.iter().map(|(group, kind, _)| (*group, *kind))
+}
+
 /// Kinds whose living pods are left alone whatever is configured: to replace them is what they are for.
 const REPLACES: [(&str, &str); 3] = [("apps", "ReplicaSet"), ("apps", "StatefulSet"), ("", "ReplicationController")];
 

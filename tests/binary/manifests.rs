@@ -193,6 +193,14 @@ fn roles_allow_the_calls_that_are_made_and_no_others() {
     assert_eq!(verbs(&own, "stowage"), calls(&[Account::Webhook, Account::Keeper]));
     let cert_manager = render("cert-manager", &[]).unwrap();
     assert_eq!(verbs(&cert_manager, "stowage"), calls(&[Account::Webhook]));
+    for (component, accounts) in [
+        ("watcher", &[Account::Watcher, Account::Deleter, Account::Evictor][..]),
+        ("watcher-evict", &[Account::Watcher, Account::Evictor]),
+        ("watcher-report", &[Account::Watcher]),
+    ] {
+        let objects = render("cluster-wide", &[component]).unwrap();
+        assert_eq!(verbs(&objects, "stowage-watcher"), calls(accounts), "{component}");
+    }
     // One object is named wherever the API has names for it: creating has none.
     for role in ["Role", "ClusterRole"] {
         for object in
@@ -294,7 +302,9 @@ fn every_metric_of_the_dashboard_and_the_alerts_exists() {
         assert!(rule["labels"]["severity"].is_string(), "{name}");
         read.push((name.to_owned(), rule["expr"].as_str().unwrap().to_owned()));
     }
-    let ours = Metrics::new("1").unwrap().text().unwrap();
+    let metrics = Metrics::new("1").unwrap();
+    let _registered = metrics.watcher().unwrap();
+    let ours = metrics.text().unwrap();
     let series: BTreeSet<&str> =
         ours.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
     for (place, expression) in read {

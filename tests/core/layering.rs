@@ -64,7 +64,7 @@ const CORE: [(&str, &[&str]); 17] = [
 /// The edges with what each may use; they are thin, and only `cli` wires them.
 const EDGES: [(&str, &[&str]); 11] = [
     ("certs", &["files", "metrics"]),
-    ("metrics", &["admission", "reason"]),
+    ("metrics", &["admission", "reaper", "reason", "threshold"]),
     ("telemetry", &["metrics"]),
     ("shutdown", &[]),
     ("tasks", &["shutdown"]),

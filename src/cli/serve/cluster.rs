@@ -108,7 +108,7 @@ impl<'a> InCluster<'a> {
         tasks.spawn("namespaces", namespaces::follow(client(), metrics(), tell(writer.sender())));
         tasks.spawn("priority classes", classes::follow_priorities(client(), metrics(), tell(writer.sender())));
         tasks.spawn("runtime classes", classes::follow_runtimes(client(), metrics(), tell(writer.sender())));
-        let (notices, to_deliver) = events::queue(metrics());
+        let (notices, to_deliver) = events::queue(metrics(), events::ADVICE);
         tasks.spawn("events", events::deliver(client(), pod_name, to_deliver, metrics()));
         decider.ask(namespaces::Lookup::new(client(), metrics()));
         decider.tell(notices);
