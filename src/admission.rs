@@ -26,6 +26,8 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 const WARNING_LENGTH: usize = 256;
 /// Most warnings; all of them together may have 4096 characters.
 const WARNINGS: usize = 10;
+/// An answer without its patch mostly has its place in so many bytes.
+const ENVELOPE: usize = 1024;
 
 /// The answer to a review.
 #[derive(Debug)]
@@ -296,7 +298,7 @@ fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
 
 fn untouched(uid: &str, summary: Summary) -> Admitted {
     let response = Response { uid, allowed: true, ..Response::default() };
-    Admitted { body: encode(response), outcome: Outcome::Excluded, summary, advice: None }
+    Admitted { body: encode(response, 0), outcome: Outcome::Excluded, summary, advice: None }
 }
 
 fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
@@ -306,7 +308,7 @@ fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
     let message = format!("stowage: {}", refusal.message);
     let status = Some(Status { status: "Failure", message, reason: "Invalid", code: 422 });
     let response = Response { uid, allowed: false, status, ..Response::default() };
-    Admitted { body: encode(response), outcome: Outcome::Refused, summary, advice: None }
+    Admitted { body: encode(response, 0), outcome: Outcome::Refused, summary, advice: None }
 }
 
 fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
@@ -324,7 +326,8 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     if !decision.policies.is_empty() {
         response.audit_annotations = audit(decision, &summary);
     }
-    let mut body = encode(response);
+    let room = if decision.patch.is_empty() { 0 } else { decision.patch.json().len().div_ceil(3) * 4 };
+    let mut body = encode(response, room);
     if !decision.patch.is_empty() {
         put_patch(&mut body, decision.patch.json());
     }
@@ -394,10 +397,13 @@ pub fn shorten(warnings: &[String]) -> Vec<String> {
     short
 }
 
-fn encode(response: Response<'_>) -> Vec<u8> {
+/// Writes an answer, with `room` bytes for what is put into it afterwards.
+fn encode(response: Response<'_>, room: usize) -> Vec<u8> {
     let answer = Answer { kind: "AdmissionReview", api_version: API_VERSION, response };
-    // Strings and numbers only: there is nothing here that cannot be written.
-    serde_json::to_vec(&answer).unwrap_or_default()
+    let mut body = Vec::with_capacity(ENVELOPE + room);
+    // Strings and numbers only, and memory takes all that is written: there is nothing here that can fail.
+    let _ = serde_json::to_writer(&mut body, &answer);
+    body
 }
 
 /// The answer to a review as `inject -o review` shows it, without a review that asked.

@@ -4,7 +4,13 @@
 //! recursion, so that no nesting can exhaust the stack. `null` counts as absent, as Go writes it for empty lists, and of a
 //! member that is there twice the last counts, as for the API server.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{Hash, Hasher},
+    marker::PhantomData,
+    rc::Rc,
+};
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, error::Category, value::RawValue};
@@ -335,21 +341,83 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// A text that is borrowed, or shared by all who hold a copy of it: one text goes into every container.
+#[derive(Clone, Debug)]
+pub enum Text<'a> {
+    /// Borrowed, of a policy mostly.
+    Borrowed(&'a str),
+    /// Made for this pod.
+    Shared(Rc<str>),
+}
+
+/// The same text, whoever holds it.
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text<'_> {}
+
+impl Hash for Text<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 /// JSON as text, ready to be put into a patch.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Json<'a>(Cow<'a, str>);
+pub struct Json<'a>(Text<'a>);
+
+impl Text<'_> {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Borrowed(text) => text,
+            Self::Shared(text) => text,
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Text<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Self::Borrowed(text),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Borrowed(text)
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Shared(text.into())
+    }
+}
 
 impl<'a> Json<'a> {
     /// The text of `value`.
     #[must_use]
     pub fn of(value: &Value) -> Self {
-        Self(Cow::Owned(value.to_string()))
+        Self(value.to_string().into())
     }
 
     /// Text that is JSON already.
     #[must_use]
-    pub const fn text(text: Cow<'a, str>) -> Self {
-        Self(text)
+    pub const fn borrowed(text: &'a str) -> Self {
+        Self(Text::Borrowed(text))
+    }
+
+    /// The same, made for this pod.
+    #[must_use]
+    pub fn made(text: String) -> Self {
+        Self(text.into())
     }
 
     /// A JSON string.
@@ -359,25 +427,25 @@ impl<'a> Json<'a> {
         json.push('"');
         push_escaped(&mut json, text);
         json.push('"');
-        Self(Cow::Owned(json))
+        Self(json.into())
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The text, as it is kept.
     #[must_use]
-    pub fn into_text(self) -> Cow<'a, str> {
+    pub fn into_text(self) -> Text<'a> {
         self.0
     }
 
     /// What the text says, for comparisons.
     #[must_use]
     pub fn value(&self) -> Value {
-        serde_json::from_str(&self.0).unwrap_or_default()
+        serde_json::from_str(self.as_str()).unwrap_or_default()
     }
 }
 

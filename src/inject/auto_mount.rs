@@ -123,8 +123,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 "flexVolume" if source.get().contains("v3io/fuse") => "a v3io/fuse volume",
                 _ => continue,
             };
+            let object = object(kind.as_str(), source.get()).map(|(_, name)| name);
             let source: Value = serde_json::from_str(source.get()).unwrap_or_default();
-            let object = object(kind.as_str(), &source).map(|(_, name)| name);
             let mut same = ours.sources.get(&(kind.as_str(), object)).into_iter().flatten();
             let is_ours = self.claims.is_of_earlier_pass(Subject::Volume(volume.name.as_str()), "")
                 || same.any(|ours| same_source_values(kind.as_str(), &source, ours));
@@ -159,8 +159,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let stores = entries.flat_map(|entry| entry.store.iter().map(|store| &store.sdk).chain([&entry.unit]));
             for unit in explicit.chain(auto).chain(stores) {
                 for volume in unit.volumes.iter().filter(|volume| is_storage(&volume.kind)) {
-                    let Ok(source) = volume.source.resolve(&facts).map(|source| source.value()) else { continue };
-                    let object = object(&volume.kind, &source).map(|(_, name)| name);
+                    let Ok(source) = volume.source.resolve(&facts) else { continue };
+                    let object = object(&volume.kind, source.as_str()).map(|(_, name)| name);
+                    let source = source.value();
                     let sources = ours.sources.entry((&volume.kind, object)).or_default();
                     if !sources.contains(&source) {
                         sources.push(source);

@@ -7,7 +7,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     hash::{BuildHasherDefault, Hasher},
 };
 
@@ -16,6 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use crate::{
     defaults::PodField,
     inject::{marker::Marker, report::StepId},
+    json::Text,
     policy::{Policy, PolicyId, spec::OnConflict},
 };
 
@@ -116,8 +117,11 @@ pub(super) enum Existing {
 struct Holding<'a> {
     step: StepId,
     /// What it is to be; `None` where it is to be absent.
-    content: Option<Cow<'a, str>>,
+    content: Option<Text<'a>>,
 }
+
+/// So many things most pods are given.
+const THINGS: usize = 28;
 
 /// The ledger.
 #[derive(Debug)]
@@ -125,7 +129,7 @@ pub(super) struct Claims<'a> {
     holdings: HashMap<Thing<'a>, Holding<'a>, BuildHasherDefault<Fnv>>,
     policies: &'a [&'a Policy],
     earlier: &'a EarlierPass,
-    put: BTreeSet<u32>,
+    put: Vec<u32>,
 }
 
 /// What the marker says of an earlier pass.
@@ -164,7 +168,12 @@ impl Existing {
 
 impl<'a> Claims<'a> {
     pub(super) fn new(policies: &'a [&'a Policy], earlier: &'a EarlierPass) -> Self {
-        Self { holdings: HashMap::default(), policies, earlier, put: BTreeSet::new() }
+        Self {
+            holdings: HashMap::with_capacity_and_hasher(THINGS, BuildHasherDefault::default()),
+            policies,
+            earlier,
+            put: Vec::new(),
+        }
     }
 
     /// The step that holds a thing.
@@ -195,7 +204,7 @@ impl<'a> Claims<'a> {
         agrees: impl FnOnce(Option<&str>) -> bool,
     ) -> Existing {
         if let Some(holding) = self.holdings.get(thing) {
-            let agreed = agrees(holding.content.as_deref());
+            let agreed = agrees(holding.content.as_ref().map(Text::as_str));
             return if agreed { Existing::Agreed } else { Existing::OfStep(holding.step) };
         }
         if carried == Carried::Nothing {
@@ -221,7 +230,7 @@ impl<'a> Claims<'a> {
     }
 
     /// Notes that a thing is as `step` wants it; of two the first holds it.
-    pub(super) fn hold(&mut self, thing: Thing<'a>, step: StepId, content: Option<Cow<'a, str>>) {
+    pub(super) fn hold(&mut self, thing: Thing<'a>, step: StepId, content: Option<Text<'a>>) {
         self.holdings.entry(thing).or_insert(Holding { step, content });
     }
 
@@ -236,7 +245,7 @@ impl<'a> Claims<'a> {
             | Existing::Agreed
             | Existing::OfStep(_) => return,
         };
-        self.put.insert(digest(&policy.id, subject, content, before));
+        self.put.push(digest(&policy.id, subject, content, before));
     }
 
     /// Whether an earlier pass put this for a policy that matches still, where the pod had nothing.
@@ -253,7 +262,7 @@ impl<'a> Claims<'a> {
     /// pod, and is no less ours.
     pub(super) fn put(&self) -> String {
         let earlier = self.earlier.digests.iter().flatten();
-        write_digests(&self.put.iter().chain(earlier).copied().collect())
+        write_digests(self.put.iter().chain(earlier).copied().collect())
     }
 
     fn author<'c>(&self, asker: Asker<'_>, subject: Subject<'_>, content: impl FnOnce() -> Cow<'c, str>) -> Author {
@@ -355,7 +364,10 @@ fn digest(policy: &PolicyId, subject: Subject<'_>, content: &str, before: Before
     }
 }
 
-fn write_digests(digests: &BTreeSet<u32>) -> String {
+/// In order and each once, so that the same things give the same text.
+fn write_digests(mut digests: Vec<u32>) -> String {
+    digests.sort_unstable();
+    digests.dedup();
     let bytes: Vec<u8> = digests.iter().flat_map(|digest| digest.to_be_bytes()).collect();
     STANDARD_NO_PAD.encode(bytes)
 }
@@ -382,6 +394,15 @@ impl Hasher for Fnv {
         }
     }
 
+    /// A discriminant or a container's number, as one step: only the ledger's own table hashes them.
+    fn write_isize(&mut self, number: isize) {
+        self.write_usize(number.cast_unsigned());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+
     fn finish(&self) -> u64 {
         self.0
     }
@@ -393,8 +414,8 @@ mod tests {
 
     #[test]
     fn digests_come_back_from_text_and_rubbish_is_none() {
-        let digests = BTreeSet::from([1, 0xdead_beef, u32::MAX]);
-        assert_eq!(read_digests(&write_digests(&digests)), digests.into_iter().collect());
+        let digests = vec![u32::MAX, 1, 0xdead_beef, 1];
+        assert_eq!(read_digests(&write_digests(digests.clone())), digests.into_iter().collect());
         assert!(read_digests("no base64!").is_empty() && read_digests("").is_empty());
     }
 

@@ -357,11 +357,29 @@ impl<'a> ContainerDraft<'a> {
     }
 
     fn field(&self, name: &str) -> String {
-        format!("/spec/{}/{}/{name}", self.list, self.index)
+        let mut pointer = String::with_capacity(64);
+        for part in ["/spec/", self.list, "/"] {
+            pointer.push_str(part);
+        }
+        push_number(&mut pointer, self.index);
+        pointer.push('/');
+        pointer.push_str(name);
+        pointer
     }
 
     fn element(&self, name: &str, index: usize) -> String {
-        format!("/spec/{}/{}/{name}/{index}", self.list, self.index)
+        let mut pointer = self.field(name);
+        pointer.push('/');
+        push_number(&mut pointer, index);
+        pointer
+    }
+}
+
+/// Nearly every number of a pointer has one digit, and what formats any number costs ten times as much.
+fn push_number(text: &mut String, number: usize) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..10) => text.push(char::from(b'0' + digit)),
+        _ => text.push_str(&number.to_string()),
     }
 }
 
@@ -406,7 +424,7 @@ impl NewMount<'_> {
             member("mountPropagation", propagation);
         }
         json.push_str(if self.read_only { ",\"readOnly\":true}" } else { "}" });
-        Json::text(json.into())
+        Json::made(json)
     }
 }
 

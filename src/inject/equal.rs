@@ -47,10 +47,10 @@ pub fn same_variables(one: &str, other: &str) -> bool {
 pub fn canonical_variable(text: &str) -> Cow<'_, str> {
     // Policies are compiled to that form but for what the API server fills in or leaves out.
     let is_plain = !["ieldRef\"", ":false", ":\"\"", "null"].iter().any(|odd| text.contains(odd));
-    match serde_json::from_str(text) {
-        Ok(variable) if !is_plain => canonical(variable).into(),
-        _ => text.into(),
+    if is_plain {
+        return text.into();
     }
+    serde_json::from_str(text).map_or(Cow::Borrowed(text), |variable| canonical(variable).into())
 }
 
 /// The same of a pod's variable.

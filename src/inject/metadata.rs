@@ -117,7 +117,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// A pod template may have no metadata at all.
     fn ensure_metadata(&mut self) {
         if self.draft.pod.metadata.is_none() && !std::mem::replace(&mut self.metadata_made, true) {
-            self.patch.set("/metadata", &Json::text("{}".into()));
+            self.patch.set("/metadata", &Json::borrowed("{}"));
         }
     }
 

@@ -162,7 +162,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 }
             }
             self.claims.record(policy, subject, value, existing);
-            self.claims.hold(thing, step, Some(value.into()));
+            self.claims.hold(thing, step, Some(value.as_str().into()));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     inject::equal::same_source_values,
-    json::{Json, push_escaped},
+    json::{self, Json, Str, push_escaped, read_members},
     names::DNS1123_LABEL_MAX,
     patch::Patch,
     pod::VolumeView,
@@ -25,10 +25,10 @@ pub(super) struct Volumes<'a> {
     sources: Vec<OnceCell<Value>>,
     /// The pod's volumes by name, and by kind and name of what they refer to; made for the first question.
     own_by_name: OnceCell<HashMap<&'a str, usize>>,
-    own_by_object: OnceCell<HashMap<(&'static str, String), Vec<usize>>>,
+    own_by_object: OnceCell<HashMap<Object, Vec<usize>>>,
     new: Vec<NewVolume<'a>>,
     new_by_name: HashMap<Cow<'a, str>, usize>,
-    new_by_object: HashMap<(&'static str, String), Vec<usize>>,
+    new_by_object: HashMap<Object, Vec<usize>>,
     /// Indices of the pod's volumes that steps count on as they are.
     used: HashSet<usize>,
     /// Indices of the pod's volumes that new ones stand in for.
@@ -40,10 +40,29 @@ pub(super) struct Volumes<'a> {
 struct NewVolume<'a> {
     name: Cow<'a, str>,
     kind: &'a str,
-    source: Json<'a>,
-    value: Value,
+    source: Source<'a>,
     replaces: Option<usize>,
 }
+
+/// The source of a volume, which is read when it is compared: most never are.
+#[derive(Debug)]
+struct Source<'a> {
+    json: Json<'a>,
+    value: OnceCell<Value>,
+}
+
+/// What a source of the kinds that are reused refers to.
+#[derive(Default)]
+struct Reference<'a> {
+    claim_name: Option<Str<'a>>,
+    secret_name: Option<Str<'a>>,
+    name: Option<Str<'a>>,
+}
+
+read_members!(Reference { "claimName" => claim_name, "secretName" => secret_name, "name" => name });
+
+/// A kind that is reused, and the name of the object that a volume of it refers to.
+type Object = (&'static str, String);
 
 /// Where a volume of some source is, or could be.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -101,14 +120,14 @@ impl<'a> Volumes<'a> {
         &self,
         wanted: &Cow<'a, str>,
         kind: &str,
-        source: &Json<'_>,
+        source: &Json<'a>,
         is_ours: impl Fn(&str) -> bool,
     ) -> Slot<'a> {
         if self.own.is_empty() && self.new.is_empty() {
             return Slot { name: wanted.clone(), state: SlotState::Free };
         }
-        let source = source.value();
-        if let Some(object) = object(kind, &source)
+        let source = Source::new(source.clone());
+        if let Some(object) = object(kind, source.json.as_str())
             && let Some(slot) = self.slot_of_object(&object, kind, &source)
         {
             return slot;
@@ -133,7 +152,7 @@ impl<'a> Volumes<'a> {
         Slot { name: wanted.clone(), state: SlotState::Free }
     }
 
-    fn slot_of_object(&self, object: &(&'static str, String), kind: &str, source: &Value) -> Option<Slot<'a>> {
+    fn slot_of_object(&self, object: &Object, kind: &str, source: &Source<'a>) -> Option<Slot<'a>> {
         let own = self.own_by_object().get(object).into_iter().flatten();
         let mut own = own.filter(|index| !self.replaced.contains(index));
         if let Some(index) = own.find(|index| self.own_is(**index, kind, source)) {
@@ -160,14 +179,13 @@ impl<'a> Volumes<'a> {
             SlotState::Replace(index) => Some(index),
             SlotState::Own(_) | SlotState::New => return,
         };
-        let value = source.value();
         let index = self.new.len();
         self.new_by_name.insert(slot.name.clone(), index);
-        if let Some(object) = object(kind, &value) {
+        if let Some(object) = object(kind, source.as_str()) {
             self.new_by_object.entry(object).or_default().push(index);
         }
         self.replaced.extend(replaces);
-        self.new.push(NewVolume { name: slot.name, kind, source, value, replaces });
+        self.new.push(NewVolume { name: slot.name, kind, source: Source::new(source), replaces });
     }
 
     pub(super) fn write(&mut self, has_list: bool, patch: &mut Patch) {
@@ -191,14 +209,12 @@ impl<'a> Volumes<'a> {
         by_name.get(name).copied()
     }
 
-    fn own_by_object(&self) -> &HashMap<(&'static str, String), Vec<usize>> {
+    fn own_by_object(&self) -> &HashMap<Object, Vec<usize>> {
         self.own_by_object.get_or_init(|| {
             let mut by_object: HashMap<_, Vec<usize>> = HashMap::new();
             for (index, volume) in self.own.iter().enumerate() {
-                let kind = volume.source.as_ref().map_or("", |(kind, _)| kind.as_str());
-                if matches!(kind, "persistentVolumeClaim" | "secret" | "configMap")
-                    && let Some(object) = self.own_source(index).and_then(|source| object(kind, source))
-                {
+                let source = volume.source.as_ref();
+                if let Some(object) = source.and_then(|(kind, raw)| object(kind.as_str(), raw.get())) {
                     by_object.entry(object).or_default().push(index);
                 }
             }
@@ -206,10 +222,10 @@ impl<'a> Volumes<'a> {
         })
     }
 
-    fn own_is(&self, index: usize, kind: &str, source: &Value) -> bool {
+    fn own_is(&self, index: usize, kind: &str, source: &Source<'_>) -> bool {
         let own = self.own.get(index).and_then(|volume| volume.source.as_ref());
         own.is_some_and(|(own, _)| own.as_str() == kind)
-            && self.own_source(index).is_some_and(|own| same_source_values(kind, own, source))
+            && self.own_source(index).is_some_and(|own| same_source_values(kind, own, source.value()))
     }
 
     fn own_source(&self, index: usize) -> Option<&Value> {
@@ -221,33 +237,45 @@ impl<'a> Volumes<'a> {
     }
 }
 
+impl<'a> Source<'a> {
+    const fn new(json: Json<'a>) -> Self {
+        Self { json, value: OnceCell::new() }
+    }
+
+    fn value(&self) -> &Value {
+        self.value.get_or_init(|| self.json.value())
+    }
+}
+
 impl NewVolume<'_> {
-    fn is(&self, kind: &str, source: &Value) -> bool {
-        self.kind == kind && same_source_values(kind, &self.value, source)
+    fn is(&self, kind: &str, source: &Source<'_>) -> bool {
+        self.kind == kind && same_source_values(kind, self.source.value(), source.value())
     }
 
     fn to_json(&self) -> Json<'static> {
-        let mut json = String::with_capacity(64 + self.source.as_str().len());
+        let source = self.source.json.as_str();
+        let mut json = String::with_capacity(64 + source.len());
         json.push_str("{\"name\":\"");
         push_escaped(&mut json, &self.name);
         json.push_str("\",\"");
         push_escaped(&mut json, self.kind);
         json.push_str("\":");
-        json.push_str(self.source.as_str());
+        json.push_str(source);
         json.push('}');
-        Json::text(json.into())
+        Json::made(json)
     }
 }
 
 /// What a volume refers to by name, where it is of a kind that is reused.
-pub(super) fn object(kind: &str, source: &Value) -> Option<(&'static str, String)> {
-    let (kind, field) = match kind {
-        "persistentVolumeClaim" => ("persistentVolumeClaim", "claimName"),
-        "secret" => ("secret", "secretName"),
-        "configMap" => ("configMap", "name"),
-        _ => return None,
+pub(super) fn object(kind: &str, source: &str) -> Option<Object> {
+    let kind = ["persistentVolumeClaim", "secret", "configMap"].into_iter().find(|known| *known == kind)?;
+    let reference: Reference<'_> = json::read(source).unwrap_or_default();
+    let name = match kind {
+        "persistentVolumeClaim" => reference.claim_name,
+        "secret" => reference.secret_name,
+        _ => reference.name,
     };
-    Some((kind, source.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()))
+    Some((kind, name.map(|name| name.0.into_owned()).unwrap_or_default()))
 }
 
 /// `name-2`, cut so that it stays a DNS label.

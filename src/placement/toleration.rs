@@ -186,19 +186,33 @@ impl<'a> Tolerations<'a> {
         for index in removed.into_iter().rev() {
             patch.remove(&format!("/spec/tolerations/{index}"));
         }
-        let added: Vec<Json<'_>> = added.iter().map(|toleration| Json::text((&*toleration.json).into())).collect();
+        let added: Vec<Json<'_>> = added.iter().map(|toleration| Json::borrowed(&toleration.json)).collect();
         patch.append("/spec/tolerations", before.there || !before.added.is_empty(), &added);
     }
 }
 
+/// Up to so many tolerations a walk is cheaper than a map.
+const FEW: usize = 8;
+
 /// Tolerations by what they cover.
 #[derive(Default)]
-struct Covering<'v>(HashMap<View<'v>, (usize, View<'v>)>);
+struct Covering<'v> {
+    /// In order, while they are few.
+    few: Vec<View<'v>>,
+    /// All of them with their places, once they are more.
+    many: HashMap<View<'v>, (usize, View<'v>)>,
+}
 
 impl<'v> Covering<'v> {
     fn add(&mut self, view: View<'v>) {
-        let place = self.0.len();
-        self.0.entry(view.reach()).or_insert((place, view));
+        if self.many.is_empty() && self.few.len() < FEW {
+            self.few.push(view);
+            return;
+        }
+        for view in std::mem::take(&mut self.few).into_iter().chain([view]) {
+            let place = self.many.len();
+            self.many.entry(view.reach()).or_insert((place, view));
+        }
     }
 
     /// The first that covers `wanted`.
@@ -207,8 +221,15 @@ impl<'v> Covering<'v> {
         let any_value = View { key: wanted.key, ..any_key };
         let reaches = [any_key, any_value, wanted.reach()];
         let effects = ["", wanted.effect];
+        let covers = |own: &View<'_>| {
+            let own = own.reach();
+            effects.contains(&own.effect) && reaches.iter().any(|reach| View { effect: own.effect, ..*reach } == own)
+        };
+        if let Some(first) = self.few.iter().find(|own| covers(own)) {
+            return Some(*first);
+        }
         let covering = reaches.iter().flat_map(|reach| effects.map(|effect| View { effect, ..*reach }));
-        covering.filter_map(|view| self.0.get(&view)).min_by_key(|(place, _)| *place).map(|(_, view)| *view)
+        covering.filter_map(|view| self.many.get(&view)).min_by_key(|(place, _)| *place).map(|(_, view)| *view)
     }
 }
 

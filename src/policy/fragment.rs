@@ -1,7 +1,5 @@
 //! Pieces of JSON with places that templates fill.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use crate::{
@@ -73,7 +71,7 @@ impl Fragment {
     /// Where a template does not resolve.
     pub fn resolve<'a>(&'a self, facts: &Facts<'a>) -> Result<Json<'a>, Unresolved> {
         if let [Segment::Text(text)] = self.segments.as_slice() {
-            return Ok(Json::text(Cow::Borrowed(text)));
+            return Ok(Json::borrowed(text));
         }
         let mut json = String::with_capacity(256);
         for segment in &self.segments {
@@ -82,7 +80,7 @@ impl Fragment {
                 Segment::Hole(template) => push_escaped(&mut json, &template.resolve(facts)?),
             }
         }
-        Ok(Json::text(Cow::Owned(json)))
+        Ok(Json::made(json))
     }
 
     /// Writes `value`, which stands at the pointer `at`.

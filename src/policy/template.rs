@@ -156,7 +156,7 @@ impl Template {
         let text = match self.parts.as_slice() {
             [only] => Cow::Borrowed(only.value(facts)?),
             parts => {
-                let mut text = String::new();
+                let mut text = String::with_capacity(64);
                 for part in parts {
                     text.push_str(part.value(facts)?);
                 }
