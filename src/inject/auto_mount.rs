@@ -37,8 +37,12 @@ const BY_HAND: [&str; 7] = [
 
 /// Whether the variable says that the pod brings storage or credentials of its own.
 fn is_by_hand(name: &str) -> bool {
-    let rivals = || [Credentials::S3, Credentials::Azure].into_iter().flat_map(Credentials::rivals);
-    BY_HAND.contains(&name) || name.starts_with('A') && rivals().any(|rival| *rival == name)
+    BY_HAND.contains(&name) || name.starts_with('A') && rivals().any(|rival| rival == name)
+}
+
+/// Variables that speak of credentials of the pod's own.
+fn rivals() -> impl Iterator<Item = &'static str> {
+    [Credentials::S3, Credentials::Azure].into_iter().flat_map(Credentials::rivals).copied()
 }
 
 /// Name of the step, as the marker records it.
@@ -133,6 +137,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             }
         }
         for container in &self.draft.containers {
+            // An earlier pass took it out for a policy that overrides; it was there by hand no less.
+            let was_removed = |name: &&str| self.claims.was_removed(Subject::Variable(container.name, name), None);
+            if let Some(name) = BY_HAND.into_iter().chain(rivals()).find(was_removed) {
+                return Some(format!("the variable {name}"));
+            }
             for env in container.view.env.iter().flatten() {
                 let Some(name) = env.name.as_ref().filter(|name| is_by_hand(name.as_str())) else { continue };
                 let mut same = ours.variables.get(name.as_str()).into_iter().flatten();

@@ -120,6 +120,8 @@ struct Holding<'a> {
     content: Option<Text<'a>>,
 }
 
+/// What a digest says in place of a content that was taken out; no content of a variable begins so.
+const REMOVED: &str = "\0removed";
 /// So many things most pods are given.
 const THINGS: usize = 28;
 
@@ -208,7 +210,9 @@ impl<'a> Claims<'a> {
             return if agreed { Existing::Agreed } else { Existing::OfStep(holding.step) };
         }
         if carried == Carried::Nothing {
-            return Existing::Nothing;
+            // The first pass found the pod's own there and lost to it, though another policy has since taken it out.
+            let lost = asker.policy.on_conflict != OnConflict::Override && self.was_removed(subject, Some(asker));
+            return if lost { Existing::OfOverride } else { Existing::Nothing };
         }
         match (carried, self.author(asker, subject, content)) {
             (Carried::Nothing, _) => Existing::Nothing,
@@ -245,7 +249,23 @@ impl<'a> Claims<'a> {
             | Existing::Agreed
             | Existing::OfStep(_) => return,
         };
+        // What an earlier pass said of the same stands: preemption may have taken it back since, and then nothing is there.
+        if self.earlier.has_put(policy, subject, content, Before::Something) {
+            return;
+        }
         self.put.push(digest(&policy.id, subject, content, before));
+    }
+
+    /// Notes for the marker that `policy` took out what the pod had there.
+    pub(super) fn record_removal(&mut self, policy: &Policy, subject: Subject<'_>) {
+        self.put.push(digest(&policy.id, subject, REMOVED, Before::Something));
+    }
+
+    /// Whether an earlier pass took out what the pod had there, for a policy that matches still and is not the asker's.
+    pub(super) fn was_removed(&self, subject: Subject<'_>, asker: Option<Asker<'_>>) -> bool {
+        let is_other = |policy: &Policy| asker.is_none_or(|asker| asker.policy.id != policy.id);
+        let mut others = self.policies.iter().filter(|policy| is_other(policy));
+        others.any(|policy| self.earlier.has_put(policy, subject, REMOVED, Before::Something))
     }
 
     /// Whether an earlier pass put this for a policy that matches still, where the pod had nothing.
@@ -314,8 +334,12 @@ impl EarlierPass {
 
     /// Whether it put this for the policy, where the pod had nothing.
     pub(super) fn put_for(&self, policy: &Policy, subject: Subject<'_>, content: &str) -> bool {
+        self.has_put(policy, subject, content, Before::Nothing)
+    }
+
+    fn has_put(&self, policy: &Policy, subject: Subject<'_>, content: &str, before: Before) -> bool {
         let digests = self.digests.as_ref().filter(|digests| !digests.is_empty());
-        digests.is_some_and(|digests| digests.contains(&digest(&policy.id, subject, content, Before::Nothing)))
+        digests.is_some_and(|digests| digests.contains(&digest(&policy.id, subject, content, before)))
     }
 
     /// Whether the modifier was applied for the policy.

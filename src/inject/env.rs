@@ -320,7 +320,12 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 | Existing::SameOfAnother => overrides,
                 Existing::Nothing | Existing::Agreed | Existing::OfStep(_) => false,
             };
-            changed |= is_taken_out && draft.remove_variable(rival.name);
+            if is_taken_out && draft.remove_variable(rival.name) {
+                changed = true;
+                if rival.existing != Existing::OfEarlierPass {
+                    self.claims.record_removal(policy, Subject::Variable(container_name, rival.name));
+                }
+            }
             self.claims.hold(Thing::Variable(container, rival.name), step, None);
         }
         self.report.came_of(step, if changed { StepOutcome::Applied } else { StepOutcome::Present });

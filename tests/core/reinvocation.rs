@@ -90,6 +90,27 @@ fn what_was_lost_to_the_pod_is_not_found_again_where_a_later_policy_put_the_same
     assert!(!paths(&first.pod).contains("\\\"one\\\""), "{}", first.pod);
 }
 
+/// A variable that speaks of other credentials is taken out under Override; that the pod had brought it is not forgotten.
+#[test]
+fn what_was_taken_out_of_the_pod_counts_as_brought_at_a_second_pass() {
+    let own = json!({"env": [{"name": "AWS_SESSION_TOKEN", "value": "t"}]});
+    let v3io = "  v3io: {username: u, accessKeySecret: {name: s}}\n  autoMount: {type: auto}\n";
+    let taking = "  onConflict: Override\n  storage: [{s3: {secretName: theirs}}]\n";
+    // Of one policy, of two, and where the first has credentials of the same kind.
+    for (first, second) in [
+        (String::new(), format!("{taking}{v3io}")),
+        (v3io.to_owned(), taking.to_owned()),
+        ("  storage: [{s3: {secretName: ours}}]\n".to_owned(), taking.to_owned()),
+        ("  env: [{name: AWS_SESSION_TOKEN, value: other}]\n".to_owned(), taking.to_owned()),
+    ] {
+        let first = if first.is_empty() { first } else { namespaced("first", &first) };
+        let text = format!("{first}{}", policy("second", &second));
+        let answer = answer(&pod(own.clone()), &policies(&text));
+        assert_eq!(env(&answer.pod, "AWS_ACCESS_KEY_ID")["secretKeyRef"]["name"], "theirs", "{text}");
+        assert!(!answer.pod.to_string().contains("V3IO_API"), "{text}");
+    }
+}
+
 #[test]
 fn a_policy_that_rejects_does_not_reject_what_another_policy_set() {
     let one = namespaced(
@@ -122,6 +143,17 @@ fn a_node_selector_that_preemption_takes_back_settles() {
     );
     let answer = answer(&pod(json!({})), &policies(&text));
     assert!(answer.pod["spec"]["nodeSelector"]["spot"].is_null());
+}
+
+#[test]
+fn a_node_selector_put_in_place_of_the_pods_and_taken_back_settles() {
+    let text = policy(
+        "p",
+        "  onConflict: Override\n  nodeSelector: {pool: spot}\n  preemption: {mode: prevent, nodeSelector: {pool: spot}}\n",
+    );
+    let mut given = pod(json!({}));
+    given["spec"]["nodeSelector"] = json!({"pool": "own"});
+    answer(&given, &policies(&text));
 }
 
 #[test]

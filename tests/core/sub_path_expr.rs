@@ -81,7 +81,8 @@ fn a_variable_counts_whichever_policy_sets_it_and_only_where_it_is_set() {
     assert!(env(&answered.pod, "V3IO_USERNAME").is_null() && expr_of(&answered.pod).is_null());
     assert_eq!(expr_of(&answer(&pod(json!({})), &policies(&text)).pod), "users/$(V3IO_USERNAME)");
     // What does not resolve sets nothing either.
-    let by_label = POD_NAME.replace("{fieldRef: {fieldPath: metadata.name}}", "{secretKeyRef: {name: \"{label:none}\", key: k}}");
+    let by_label =
+        POD_NAME.replace("{fieldRef: {fieldPath: metadata.name}}", "{secretKeyRef: {name: \"{label:none}\", key: k}}");
     let text = policy("p", &format!("  trustedLabels: [none]\n{CLAIM}\n{by_label}"));
     assert!(expr_of(&answer(&pod(json!({})), &policies(&text)).pod).is_null());
 }
@@ -114,7 +115,10 @@ fn what_no_container_could_start_with_is_refused_and_who_chooses_the_folder_is_s
     let pvc = |fields: &str| policy("p", &format!("  storage: [{{pvc: {{claimName: c, {fields}}}}}]"));
     for (fields, why) in [
         ("subPath: a, subPathExpr: b", "subPathExpr: subPath and subPathExpr cannot both be given"),
-        ("subPath: \"$(A)\"", "subPath: a subPath is not expanded, and $( would be the name of a folder; use subPathExpr"),
+        (
+            "subPath: \"$(A)\"",
+            "subPath: a subPath is not expanded, and $( would be the name of a folder; use subPathExpr",
+        ),
         ("subPathExpr: /a", "subPathExpr: subPathExpr \"/a\" must be a relative path"),
         ("subPathExpr: \"$(A)/../b\"", "must be a relative path"),
         ("subPathExpr: \"a/$(B\"", "subPathExpr: has a $( without its )"),
