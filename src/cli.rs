@@ -2,14 +2,17 @@
 //!
 //! Data goes to stdout, talk to stderr. Exit status: 0 done, 1 the input or a policy was refused, 2 wrong usage.
 
+mod admin;
 mod certs;
 mod check;
 mod crd;
 mod explain;
 mod files;
 mod inject;
+mod policies;
 mod reap;
 mod serve;
+mod world;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -31,8 +34,8 @@ enum Command {
     Inject(inject::Args),
     /// Says why a pod of the cluster was or was not injected, and what would be done now
     Explain(explain::Args),
-    /// Judges which pods of a dump are past their state thresholds, touching nothing
-    Reap(reap::Args),
+    /// Removes pods of the cluster that are past their state thresholds; with -f judges those of a dump, touching nothing
+    Reap(Box<reap::Args>),
     /// Validates policy files
     Check(check::Args),
     /// Issues a CA and a serving certificate to files, or as a Secret

@@ -9,6 +9,7 @@
 //! brings, with the socket and the word when to stop.
 
 pub mod admin;
+pub mod board;
 mod body;
 mod connection;
 mod connections;

@@ -1,130 +1,38 @@
-//! `stowage reap -f`: verdicts on the pods of a dump, touching nothing.
+//! `stowage reap`: the watcher in a cluster, or with `-f` verdicts on the pods of a dump.
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, BufWriter, IsTerminal as _},
-    path::{Path, PathBuf},
-};
+mod board;
+mod desk;
+mod hands;
+mod live;
+mod offline;
+mod told;
+mod watches;
 
-use anyhow::{Context as _, anyhow};
-use clap::{Args as ClapArgs, ValueEnum};
-use jiff::Timestamp;
+use std::path::PathBuf;
 
-use crate::{
-    cli::{Failure, files, inject::pair, say},
-    reaper::{
-        dump::Dump,
-        input::read_dump,
-        table::{count, write_json, write_table},
-    },
-    threshold::{ActionRules, owner::OwnerKind},
-};
+use clap::Args as ClapArgs;
 
-/// Judges which pods are past their state thresholds.
+use crate::{cli::Failure, threshold::owner::OwnerKind};
+
+/// Removes pods that are past their state thresholds, or judges those of a dump.
 #[derive(ClapArgs, Debug)]
 pub(super) struct Args {
-    /// Pods, as `kubectl get pods -A -o json` prints them, with Namespaces, Nodes and owners where they are there; - is
-    /// stdin
-    #[arg(short = 'f', long = "filename", value_name = "FILE")]
-    file: PathBuf,
-    /// Policy file or folder; may be given again
-    #[arg(long, value_name = "PATH", required = true)]
+    /// Policy file or folder; may be given again. In a cluster its policies count too, and files are read again when
+    /// their content changes
+    #[arg(long, value_name = "PATH")]
     policies: Vec<PathBuf>,
-    /// Labels of the namespaces that neither the dump nor a policy file describes, as a namespaceSelector reads them
-    #[arg(long, value_name = "K=V,…", value_delimiter = ',', value_parser = pair)]
-    namespace_labels: Vec<(String, String)>,
-    /// The time to judge at, as RFC 3339 [default: now]
-    #[arg(long, value_name = "RFC3339")]
-    now: Option<Timestamp>,
-    /// What to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-    /// Exit with status 1 where something is to be done about a pod
-    #[arg(long)]
-    exit_code: bool,
     /// A controller whose pods are removed by removing it, beside the known kinds; may be given again
     #[arg(long = "owner", value_name = "GROUP/KIND")]
     owners: Vec<OwnerKind>,
-    /// When to colour the table
-    #[arg(long, value_enum, default_value_t = Color::Auto)]
-    color: Color,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Output {
-    /// A table: due first, then by time left
-    Table,
-    /// A JSON array, in the order of the input
-    Json,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
+    #[command(flatten)]
+    offline: offline::OfflineArgs,
+    #[command(flatten)]
+    live: live::LiveArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let loaded = files::load_all(&args.policies)?;
-    let rules = ActionRules { owners: args.owners.clone(), ..ActionRules::default() };
-    let mut dump = Dump::new(loaded.snapshot(), rules);
-    let (contents, read) = read_dump(input(&args.file)?, &mut |object| dump.add(object));
-    dump.label_the_rest(&args.namespace_labels.iter().cloned().collect());
-    let now = args.now.unwrap_or_else(super::now);
-    let mut verdicts = dump.judge(now);
-    let count = count(&verdicts.rows);
-    let out = BufWriter::new(io::stdout().lock());
-    let written = match args.output {
-        Output::Json => write_json(&verdicts.rows, out),
-        // What is refused as a whole has no table.
-        Output::Table if read.is_err() && contents.pods == 0 => Ok(()),
-        Output::Table => write_table(&mut verdicts.rows, out, now, args.color.is_on()),
-    };
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(anyhow!(error).context("writing verdicts").into());
-        }
-        _ => {}
-    }
-    if read.is_ok() && !contents.skipped.is_empty() {
-        say(&format!("stowage: {}", contents.skipped_words()));
-    }
-    for warning in &verdicts.warnings {
-        say(&format!("stowage: {warning}"));
-    }
-    for why in &contents.unreadable {
-        say(&format!("stowage: {why}; left out"));
-    }
-    let more = contents.unreadable_count - contents.unreadable.len();
-    if more > 0 {
-        say(&format!("stowage: {more} more objects cannot be read and are left out"));
-    }
-    read.with_context(|| format!("reading {}", args.file.display()))?;
-    let failed = contents.unreadable_count > 0 || args.exit_code && count.to_do > 0;
-    if failed { Err(Failure::Said) } else { Ok(()) }
-}
-
-/// Bytes read at once.
-const BUFFER: usize = 64 * 1024;
-
-fn input(path: &Path) -> Result<Box<dyn BufRead>, Failure> {
-    if path == Path::new("-") {
-        return Ok(Box::new(BufReader::with_capacity(BUFFER, io::stdin())));
-    }
-    let file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
-}
-
-impl Color {
-    fn is_on(self) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-        }
+    match &args.offline.file {
+        Some(file) => offline::run(file, args),
+        None => live::run(args),
     }
 }

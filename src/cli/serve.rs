@@ -3,15 +3,13 @@
 mod cluster;
 mod decider;
 mod descriptors;
-mod world;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use arc_swap::ArcSwap;
 use clap::{Args as ClapArgs, error::ErrorKind};
-use tokio::{net::TcpListener, runtime::Builder, task::spawn_blocking, time::timeout};
-use tracing::{error, info, warn};
+use tokio::{net::TcpListener, runtime::Builder};
+use tracing::{info, warn};
 
 use crate::{
     certs::{
@@ -19,24 +17,24 @@ use crate::{
         output,
     },
     cli::{
-        Failure, now, print,
+        Failure,
+        admin::AdminThread,
+        now,
+        policies::{PolicySource, in_time},
+        print,
         serve::{
             cluster::{ClusterArgs, InCluster},
             decider::Decider,
-            world::{News, Writer},
         },
     },
-    files::{self, PolicyFiles, follow::PATIENCE},
     metrics::Metrics,
-    policy::{loaded::Loaded, snapshot::Snapshot},
     server::{
         self, Limits,
-        admin::{self, Admin},
         readiness::{Check, Readiness},
         reload::{self, Audience},
         tls::{self, ServingCertificate},
     },
-    shutdown::{self, Signals, until_signalled},
+    shutdown::{Signals, until_signalled},
     standalone::{SAMPLE_REVIEW, Standalone},
     tasks::Tasks,
     telemetry::{self, LogFormat},
@@ -93,9 +91,6 @@ impl Args {
     }
 }
 
-/// How much longer than its own bounds the process may take to end before it is ended.
-const GRACE: Duration = Duration::from_secs(5);
-
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     if !args.is_in_cluster() && !args.standalone && args.tls_cert.is_none() {
         let missing = "policies from files need --tls-cert and --tls-key, --standalone, or --cluster";
@@ -111,53 +106,14 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let mut tasks = Tasks::new();
     let (admin, signals) = {
         let _tasks_are_spawned_on = runtime.enter();
-        AdminThread::start(&args, &metrics, &mut tasks)?
+        let checks = ["policies", reload::CHECK, "shutdown"];
+        let patience = args.shutdown_delay + Limits::default().drain;
+        AdminThread::start(args.admin_listen, &checks, patience, &metrics, &mut tasks)?
     };
     let ended = runtime.block_on(serve(&args, &admin, signals, &metrics, &mut tasks));
     // Whatever hangs in reading or deciding is not waited for.
     runtime.shutdown_background();
     Ok(ended?)
-}
-
-/// The thread that answers probes and hears signals, whatever the rest of the process is at.
-struct AdminThread {
-    address: SocketAddr,
-    readiness: Arc<Readiness>,
-}
-
-impl AdminThread {
-    fn start(args: &Args, metrics: &Arc<Metrics>, tasks: &mut Tasks) -> anyhow::Result<(Self, Signals)> {
-        let readiness = Arc::new(Readiness::awaiting(&["policies", reload::CHECK, "shutdown"]));
-        let admin = Admin { readiness: Arc::clone(&readiness), metrics: Arc::clone(metrics), clock: now };
-        let runtime = Builder::new_current_thread().enable_all().build().context("starting the admin runtime")?;
-        let (listener, hears, signals) = {
-            let _listens_on = runtime.enter();
-            let listener = std::net::TcpListener::bind(args.admin_listen).and_then(|listener| {
-                listener.set_nonblocking(true)?;
-                TcpListener::from_std(listener)
-            });
-            let listener = listener.with_context(|| format!("listening on {}", args.admin_listen))?;
-            let (hears, signals) = shutdown::Listener::new().context("listening for signals")?;
-            (listener, hears, signals)
-        };
-        let address = listener.local_addr().context("reading the admin address listened on")?;
-        let patience = args.shutdown_delay + Limits::default().drain + GRACE;
-        let work = move || {
-            runtime.block_on(async {
-                tokio::join!(admin::serve(listener, admin), hears.run(patience, end_overdue));
-            });
-        };
-        tasks.spawn_thread("admin", work).context("starting the admin thread")?;
-        Ok((Self { address, readiness }, signals))
-    }
-}
-
-/// Ends a process that does not end by itself.
-fn end_overdue() {
-    error!("something hangs: ending without waiting for it");
-    // The log's own thread writes the line, where anybody reads it.
-    thread::sleep(Duration::from_millis(100));
-    std::process::exit(1);
 }
 
 async fn serve(
@@ -222,7 +178,8 @@ async fn start(
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Started> {
-    let (mut writer, snapshot) = policies(args, metrics, tasks).await?;
+    let files = PolicySource { paths: &args.policies, reload_interval: args.reload_interval };
+    let (mut writer, snapshot) = files.begin(args.own_namespace.clone(), metrics, tasks).await?;
     let audience = Audience { metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) };
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("listening on {}", args.listen))?;
     let address = listener.local_addr().context("reading the address listened on")?;
@@ -242,60 +199,6 @@ async fn start(
     audience.tell(certificate.validity());
     readiness.set("shutdown", Check::Passing);
     Ok(Started { decider: Arc::new(decider), certificate, listener, address })
-}
-
-/// Reads what may hang, within bounds.
-async fn in_time<T: Send + 'static>(what: &str, read: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
-    let reading = timeout(PATIENCE, spawn_blocking(read)).await;
-    let read = reading.map_err(|_| anyhow!("reading {what} takes longer than {PATIENCE:?}"))?;
-    read.with_context(|| format!("reading {what}"))
-}
-
-/// Loads the policies; a bad file at start is a failed start.
-async fn policies(
-    args: &Args,
-    metrics: &Arc<Metrics>,
-    tasks: &mut Tasks,
-) -> anyhow::Result<(Writer, Arc<ArcSwap<Snapshot>>)> {
-    let (mut writer, snapshot) = Writer::new(args.own_namespace.clone(), Arc::clone(metrics));
-    if args.policies.is_empty() {
-        return Ok((writer, snapshot));
-    }
-    let mut policy_files = PolicyFiles::new(args.policies.clone());
-    let (policy_files, loaded) = in_time("the policies", move || {
-        let loaded = policy_files.look();
-        (policy_files, loaded)
-    })
-    .await?;
-    let loaded = loaded?.unwrap_or_default();
-    report(&loaded);
-    if !loaded.errors.is_empty() {
-        return Err(anyhow!("{} errors in policy files; stowage check names them too", loaded.errors.len()));
-    }
-    info!(policies = loaded.policies.len(), "policies loaded");
-    writer.take(News::Files(loaded));
-    writer.publish();
-    let news = writer.sender();
-    let give = move |read: Result<Loaded, usize>| news.send(read.map_or_else(News::FilesRefused, News::Files));
-    tasks.spawn("policy files", files::follow(policy_files, args.reload_interval, Arc::clone(metrics), give));
-    Ok((writer, snapshot))
-}
-
-fn report(loaded: &Loaded) {
-    for note in &loaded.notes {
-        warn!(file = note.file, line = note.line, field = note.error.path, note = note.error.message, "policy note");
-    }
-    for error in &loaded.errors {
-        let (field, error_text) = (&error.error.path, &error.error.message);
-        error!(file = error.file, line = error.line, field, error = error_text, "policy refused");
-    }
-    for policy in loaded.policies.iter().filter(|policy| policy.namespaces.is_some()) {
-        if loaded.namespaces.is_empty() {
-            let why =
-                "only kubernetes.io/metadata.name is known of a namespace; put Namespace documents beside the policies";
-            warn!(policy = %policy.id, why, "a policy with a namespaceSelector");
-        }
-    }
 }
 
 /// The certificate to serve: made for this run, or from files that are followed.

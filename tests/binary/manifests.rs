@@ -243,10 +243,16 @@ fn cert_manager_takes_over_and_stowage_may_write_neither_secret_nor_registration
 }
 
 #[test]
-fn the_arguments_of_the_deployment_are_ones_that_the_program_takes() {
-    for overlay in ["cluster-wide", "cert-manager"] {
-        let Some(objects) = render(overlay, &[]) else { return };
-        let container = container(named(&objects, "Deployment", "stowage"));
+fn the_arguments_of_the_deployments_are_ones_that_the_program_takes() {
+    for (overlay, component, deployment) in [
+        ("cluster-wide", None, "stowage"),
+        ("cert-manager", None, "stowage"),
+        ("cluster-wide", Some("watcher"), "stowage-watcher"),
+        ("cluster-wide", Some("watcher-report"), "stowage-watcher"),
+        ("cluster-wide", Some("watcher-evict"), "stowage-watcher"),
+    ] {
+        let Some(objects) = render(overlay, &Vec::from_iter(component)) else { return };
+        let container = container(named(&objects, "Deployment", deployment));
         let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
         let given = ["stowage"].into_iter().chain(args);
         stowage::cli::command().try_get_matches_from(given).unwrap();
@@ -272,13 +278,14 @@ fn pods_are_restricted_and_two_replicas_never_become_none() {
     }
     let webhook = named(&objects, "Deployment", "stowage");
     assert_eq!(webhook["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
-    let labels = &webhook["spec"]["template"]["metadata"]["labels"];
-    for (kind, pointer) in [
-        ("PodDisruptionBudget", "/spec/selector/matchLabels"),
-        ("NetworkPolicy", "/spec/podSelector/matchLabels"),
-        ("Service", "/spec/selector"),
+    for (kind, name, pointer) in [
+        ("PodDisruptionBudget", "stowage", "/spec/selector/matchLabels"),
+        ("NetworkPolicy", "stowage", "/spec/podSelector/matchLabels"),
+        ("NetworkPolicy", "stowage-watcher", "/spec/podSelector/matchLabels"),
+        ("Service", "stowage", "/spec/selector"),
     ] {
-        let selector = named(&objects, kind, "stowage").pointer(pointer).unwrap().as_object().unwrap();
+        let labels = &named(&objects, "Deployment", name)["spec"]["template"]["metadata"]["labels"];
+        let selector = named(&objects, kind, name).pointer(pointer).unwrap().as_object().unwrap();
         assert!(selector.iter().all(|(key, value)| labels[key] == *value), "{kind} selects {selector:?}");
     }
 }

@@ -525,3 +525,21 @@ fn a_list_longer_than_memory_would_like_is_passed_on_pod_by_pod() {
     read.unwrap();
     assert_eq!((pods, contents.pods), (5_000, 5_000));
 }
+
+#[test]
+fn without_a_dump_nothing_is_watched_before_somebody_says_where_stowage_runs() {
+    let policies = format!("{}/manifests/examples", env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(env!("CARGO_BIN_EXE_stowage"))
+        .args(["reap", "--policies", &policies])
+        .env_remove("POD_NAMESPACE")
+        .env("KUBECONFIG", "/nowhere")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--own-namespace") && said.contains("-f judges a dump"), "{said}");
+    for offline in [["--now", NOW], ["-o", "json"], ["--namespace-labels", "a=b"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_stowage")).arg("reap").args(offline).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{offline:?} is for a dump");
+    }
+}

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what the tests share fails them where it fails")]
 
 mod admin;
+mod board;
 mod cap;
 mod drain;
 mod hostile;

@@ -8,7 +8,7 @@ use kube::Client;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{Args, Audience, certificate_files, decider::Decider, seconds, world};
+use super::{Args, Audience, certificate_files, decider::Decider, seconds};
 use crate::{
     certs::{
         Served,
@@ -16,7 +16,7 @@ use crate::{
     },
     cli::{
         now,
-        serve::world::{News, Writer},
+        world::{self, News, Writer},
     },
     cluster::{
         REGISTRATION,
@@ -97,7 +97,7 @@ impl<'a> InCluster<'a> {
             Watching::PriorityClasses,
             Watching::RuntimeClasses,
         ];
-        let synced = writer.await_cluster(watches, statuses);
+        let synced = writer.await_cluster(watches, Some(statuses));
         let compiler = Arc::new(Compiler::new());
         for (name, kind) in [("cluster policies", PolicyKind::Cluster), ("policies", PolicyKind::Namespaced)] {
             let news = writer.sender();

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use arc_swap::ArcSwap;
 use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    oneshot,
+    oneshot, watch,
 };
 use tracing::{info, warn};
 
@@ -46,6 +46,7 @@ pub(super) struct Writer {
     /// Watches that have not told of all that there is yet.
     awaited: HashSet<Watching>,
     synced: Option<oneshot::Sender<()>>,
+    published: watch::Sender<()>,
     sender: UnboundedSender<News>,
     news: UnboundedReceiver<News>,
 }
@@ -73,6 +74,7 @@ impl Writer {
             statuses: None,
             awaited: HashSet::new(),
             synced: None,
+            published: watch::Sender::default(),
             sender,
             news,
         };
@@ -83,16 +85,22 @@ impl Writer {
         Sender(self.sender.clone())
     }
 
-    /// Says what there is to say of policies here, and tells once all of these watches have told of all that there is.
+    /// Says what there is to say of policies here, where somebody writes it, and tells once all of these watches have told
+    /// of all that there is.
     pub(super) fn await_cluster(
         &mut self,
         watches: impl IntoIterator<Item = Watching>,
-        statuses: Statuses,
+        statuses: Option<Statuses>,
     ) -> oneshot::Receiver<()> {
         let (synced, receiver) = oneshot::channel();
         self.awaited = watches.into_iter().collect();
-        (self.synced, self.statuses) = (Some(synced), Some(statuses));
+        (self.synced, self.statuses) = (Some(synced), statuses);
         receiver
+    }
+
+    /// Changes whenever a snapshot was published.
+    pub(super) fn published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
     }
 
     /// Takes in what is learnt, for ever. What has come together is published together.
@@ -125,6 +133,7 @@ impl Writer {
 
     pub(super) fn publish(&mut self) {
         self.snapshot.store(Arc::new(self.world.snapshot()));
+        self.published.send_replace(());
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.policies_loaded.set(count(self.world.policies_in_force()));
         self.metrics.policies_refused.set(count(self.world.policies_refused() + self.refused_in_files));
