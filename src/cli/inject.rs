@@ -15,7 +15,12 @@ use crate::{
     inject::{Decision, decide, report::Refusal},
     json,
     pod::PodView,
-    policy::{document, loaded::namespace_labels, near_miss::near_misses, snapshot::Snapshot},
+    policy::{
+        document,
+        loaded::namespace_labels,
+        near_miss::{Candidate, near_misses},
+        snapshot::Snapshot,
+    },
 };
 
 /// Shows what the webhook would do, offline.
@@ -179,7 +184,10 @@ impl Printer {
         if self.output == Output::Explain {
             let labels = snapshot.namespace(namespace);
             let policies = snapshot.policies.policies().into_iter().map(Arc::as_ref);
-            let mut misses = near_misses(policies, namespace, &labels, &pod);
+            let requests_any = |resources: &[String]| pod.requests_any(resources);
+            let candidate =
+                Candidate { namespace, namespace_labels: &labels, labels: &pod, requests_any: &requests_any };
+            let mut misses = near_misses(policies, &candidate);
             // Beside policies that act, those further off are of no interest.
             let acts = decision.as_ref().is_ok_and(|decision| !decision.policies.is_empty());
             misses.retain(|miss| !acts || miss.failed == 1);

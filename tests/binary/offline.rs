@@ -242,3 +242,18 @@ fn beside_a_policy_that_acts_only_those_that_miss_by_one_requirement_are_named()
     assert!(out.contains("policy near does not match: match.podSelector asks for a In [a]"), "{out}");
     assert!(!out.contains("far"), "{out}");
 }
+
+#[test]
+fn a_policy_for_pods_that_request_something_says_so_where_they_do_not() {
+    let case = Case::new();
+    let policy = "apiVersion: stowage.dev/v1alpha1\nkind: ClusterInjectionPolicy\nmetadata: {name: gpu}\nspec:\n  \
+                  match: {podSelector: {}, requests: [nvidia.com/gpu, amd.com/gpu]}\n  env: [{name: A, value: a}]\n";
+    case.write("policy.yaml", policy);
+    let said = "policy gpu does not match: match.requests asks for nvidia.com/gpu or amd.com/gpu, and no container \
+                requests it\n";
+    let (out, _) = case.succeeds("inject -f pod.yaml --policies policy.yaml -o explain");
+    assert!(out.contains(said), "{out}");
+    case.write("policy.yaml", &policy.replace("podSelector: {}", "podSelector: {matchLabels: {a: b}}"));
+    let (out, _) = case.succeeds("inject -f pod.yaml --policies policy.yaml -o explain");
+    assert!(out.contains("match.podSelector asks for a In [b], and the pod has no such label (and 1 more)"), "{out}");
+}
