@@ -8,7 +8,9 @@ pub mod security_context;
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{LocalObjectReference, PodSecurityContext, ResourceRequirements, TopologySpreadConstraint},
+    api::core::v1::{
+        self as core, LocalObjectReference, PodSecurityContext, ResourceRequirements, TopologySpreadConstraint,
+    },
     apimachinery::pkg::api::resource::Quantity,
 };
 use schemars::JsonSchema;
@@ -19,6 +21,7 @@ use crate::{
     defaults::resources::Resources,
     field_error::{FieldError, Problems, check, field, item},
     names,
+    placement::{Affinity, Toleration, rules as placement_rules},
 };
 
 type Amounts = BTreeMap<String, Quantity>;
@@ -39,6 +42,16 @@ pub struct DefaultsSpec {
     /// Security context of the pod, field by field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_context: Option<PodSecurityContext>,
+    /// Node labels the pod asks for, where neither it nor a policy's own nodeSelector asks for any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints the pod tolerates, where neither it nor a policy's own tolerations has any but those that the API server
+    /// fills in: node.kubernetes.io/not-ready and unreachable with effect NoExecute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<core::Toleration>,
+    /// Affinity, where neither the pod nor a policy's own affinity says anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<core::Affinity>,
     /// Priority class, where the pod names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
@@ -68,6 +81,12 @@ pub struct Defaults {
     pub service_account_name: Option<String>,
     /// Fields of the pod's security context.
     pub security_context: Option<Map<String, Value>>,
+    /// Node labels.
+    pub node_selector: Vec<(String, String)>,
+    /// Tolerations.
+    pub tolerations: Vec<Toleration>,
+    /// Affinity.
+    pub affinity: Option<Affinity>,
     /// Priority class.
     pub priority_class_name: Option<String>,
     /// Fields of the pod's spec that are set as a whole.
@@ -168,26 +187,42 @@ impl Defaults {
             problems.extend(rules::security_context("securityContext", context));
             defaults.security_context = json!(context).as_object().cloned();
         }
+        defaults.placement(spec, &mut problems);
+        defaults.pod_fields(spec, &mut problems);
+        if problems.is_empty() { Ok(defaults) } else { Err(problems) }
+    }
+
+    fn placement(&mut self, spec: &DefaultsSpec, problems: &mut Problems) {
+        problems.extend(placement_rules::node_selector("nodeSelector", &spec.node_selector));
+        self.node_selector = spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        problems.extend(placement_rules::tolerations("tolerations", &spec.tolerations));
+        self.tolerations = spec.tolerations.iter().map(Toleration::from).collect();
+        if let Some(affinity) = &spec.affinity {
+            problems.extend(placement_rules::affinity("affinity", affinity));
+            self.affinity = Some(Affinity::from(affinity));
+        }
+    }
+
+    fn pod_fields(&mut self, spec: &DefaultsSpec, problems: &mut Problems) {
         let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-        defaults.priority_class_name = named(&spec.priority_class_name);
-        if let Some(name) = defaults.priority_class_name.as_deref() {
-            check("priorityClassName", name, names::priority_class_name(name), &mut problems);
+        self.priority_class_name = named(&spec.priority_class_name);
+        if let Some(name) = self.priority_class_name.as_deref() {
+            check("priorityClassName", name, names::priority_class_name(name), problems);
         }
         if let Some(name) = named(&spec.runtime_class_name) {
-            check("runtimeClassName", &name, names::dns1123_subdomain(&name), &mut problems);
-            defaults.pod_fields.push((PodField::RuntimeClassName, name.into()));
+            check("runtimeClassName", &name, names::dns1123_subdomain(&name), problems);
+            self.pod_fields.push((PodField::RuntimeClassName, name.into()));
         }
         if let Some(name) = named(&spec.scheduler_name) {
-            check("schedulerName", &name, names::dns1123_subdomain(&name), &mut problems);
-            defaults.pod_fields.push((PodField::SchedulerName, name.into()));
+            check("schedulerName", &name, names::dns1123_subdomain(&name), problems);
+            self.pod_fields.push((PodField::SchedulerName, name.into()));
         }
         if let Some(links) = spec.enable_service_links {
-            defaults.pod_fields.push((PodField::EnableServiceLinks, links.into()));
+            self.pod_fields.push((PodField::EnableServiceLinks, links.into()));
         }
         if !spec.topology_spread_constraints.is_empty() {
             problems.extend(rules::topology_spread(&spec.topology_spread_constraints));
-            defaults.pod_fields.push((PodField::TopologySpreadConstraints, json!(spec.topology_spread_constraints)));
+            self.pod_fields.push((PodField::TopologySpreadConstraints, json!(spec.topology_spread_constraints)));
         }
-        if problems.is_empty() { Ok(defaults) } else { Err(problems) }
     }
 }

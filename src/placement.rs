@@ -56,6 +56,32 @@ pub struct Placement<'a> {
     affinity: Option<Map<String, Value>>,
 }
 
+/// One of the three fields of a [`Placement`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PlacementField {
+    /// `nodeSelector`.
+    NodeSelector,
+    /// `tolerations`.
+    Tolerations,
+    /// `affinity`.
+    Affinity,
+}
+
+impl PlacementField {
+    /// All of them, in the order in which they are worked on.
+    pub const ALL: [Self; 3] = [Self::NodeSelector, Self::Tolerations, Self::Affinity];
+
+    /// Its name in the pod's spec, in a policy's, and in `defaults`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NodeSelector => "nodeSelector",
+            Self::Tolerations => "tolerations",
+            Self::Affinity => "affinity",
+        }
+    }
+}
+
 impl<'a> Placement<'a> {
     /// Copies the three fields out of a pod's `spec`.
     ///
@@ -122,6 +148,17 @@ impl<'a> Placement<'a> {
     /// [`affinity::MAX_TERMS`].
     pub fn merge_affinity(&mut self, wanted: &Affinity) -> Result<Vec<Note>, TooManyTerms> {
         affinity::merge(&mut self.affinity, wanted)
+    }
+
+    /// Whether the pod says nothing in a field: it is empty, or holds only the tolerations that the API server fills in
+    /// before a webhook is called.
+    #[must_use]
+    pub fn says_nothing(&self, field: PlacementField) -> bool {
+        match field {
+            PlacementField::NodeSelector => self.node_selector.as_ref().is_none_or(Map::is_empty),
+            PlacementField::Tolerations => self.tolerations.views().all(|own| own.is_filled_in()),
+            PlacementField::Affinity => self.affinity.iter().flat_map(Map::values).all(is_blank),
+        }
     }
 
     /// Whether `nodeSelector` and the required node affinity contradict each other, so that no node
@@ -208,6 +245,16 @@ pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
 pub fn picks_its_node(facts: &PlacementFacts<'_>) -> bool {
     let of_the_system = left_off(&PlacementFacts { node_name: None, ..*facts }).is_some();
     facts.node_name.is_some_and(|node| !node.is_empty()) && !of_the_system
+}
+
+/// Whether a value holds nothing, however deep.
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(members) => members.values().all(is_blank),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn read<T: serde::de::DeserializeOwned>(

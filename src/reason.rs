@@ -93,12 +93,17 @@ reasons! {
     BlockDevice, Warning, "skipped: the pod uses volume {volume} as a block device";
     /// Only a privileged container may have such a mount, and the API server would refuse the pod.
     NotPrivileged, Warning, "skipped {path} in container {container}: mountPropagation Bidirectional needs a privileged container";
+    /// A mount lies in a read-only mount, where its folder cannot be made.
+    InsideReadOnly, Warning, "{inner} in container {container} lies in the read-only mount {outer}: the container starts only where that volume has the folder";
     /// A `subPathExpr` refers to a variable that the container will not have, and the container would never start.
     VariableNotSet, Warning, "skipped in container {container}: subPathExpr refers to {name}, which is not set there";
     /// A controller may select by the label, and would let go of the pod.
     LabelOfController, Warning, "skipped label {key}: the pod's controller may select by the value that the pod has";
     /// The policy's `containers`, or the pod, leaves every container out.
     NoContainer, Info, "skipped: the policy's containers selects no container of this pod";
+    /// The policy's `containers.include` names nothing that the pod has: a name is misspelt, or the policy is for other
+    /// pods. Of several modifiers of the policy the first says it.
+    NoContainerIncluded, Warning, "skipped: the pod has no container that the policy's containers.include names ({names})";
     /// A placeholder of the modifier stands for something that the pod does not have.
     PlaceholderAbsent, Warning, "skipped {what}: {word} is absent or empty";
     /// A placeholder stands for something that the API server would refuse; a webhook is called before it looks.
@@ -147,6 +152,8 @@ reasons! {
     PullPolicyOfPolicy, Warning, "skipped container {container}: {first} set its pull policy first";
     /// The pod has the field from its own spec, and a default changes nothing that is there.
     SaidByPod, Info, "skipped {field}: the pod says it itself";
+    /// A policy's own block says it, and a default is for where nobody does.
+    SaidByPolicy, Info, "skipped {field}: {first} says it outright";
     /// An earlier policy gave another default.
     DefaultOfPolicy, Warning, "skipped {field}: {first} set it first";
     /// A default limit is lower than the container's own request.

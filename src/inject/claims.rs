@@ -17,6 +17,7 @@ use crate::{
     defaults::PodField,
     inject::{marker::Marker, report::StepId},
     json::Text,
+    placement::PlacementField,
     policy::{Policy, PolicyId, spec::OnConflict},
 };
 
@@ -49,6 +50,8 @@ pub(super) enum Thing<'a> {
     PriorityClass,
     /// A field of the pod's spec that is set as a whole.
     PodField(PodField),
+    /// A field of placement, as far as a default is about it.
+    PlacementDefault(PlacementField),
     /// The one autoMount that acts.
     AutoMount,
     /// The one catalogue that acts.
@@ -71,6 +74,7 @@ pub(super) enum Subject<'s> {
     ServiceAccount,
     PriorityClass,
     PodField(PodField),
+    PlacementDefault(PlacementField),
 }
 
 /// Who asks: a step of a policy.
@@ -278,6 +282,12 @@ impl<'a> Claims<'a> {
         self.earlier.put_for(policy, subject, content)
     }
 
+    /// Whether an earlier pass put what `asker` puts, whatever became of it since.
+    pub(super) fn has_put(&self, asker: Asker<'_>, subject: Subject<'_>) -> bool {
+        let is_bare = self.earlier.digests.is_none();
+        self.was_put_for(asker.policy, subject, "") || is_bare && self.earlier.has_applied(asker)
+    }
+
     /// The digests of what this pass and the earlier ones put, for the marker. What no policy wants any more stays in the
     /// pod, and is no less ours.
     pub(super) fn put(&self) -> String {
@@ -364,6 +374,7 @@ impl Subject<'_> {
             Self::ServiceAccount => (b'u', "", ""),
             Self::PriorityClass => (b'c', "", ""),
             Self::PodField(field) => (b'f', "", field.name()),
+            Self::PlacementDefault(field) => (b'd', "", field.name()),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Nothing is copied that is not added, and what the pod brought is looked up by key. Who holds what is the ledger's
 //! business ([`claims`](super::claims)); a draft does as it is told.
 
+mod nested;
+
 use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
 
 use serde_json::Value;
@@ -166,17 +168,20 @@ impl<'a> ContainerDraft<'a> {
     /// The pod's mount at a cleaned path; the API server refuses a second one.
     #[must_use]
     pub(super) fn own_mount(&self, path: &str) -> Option<(usize, &'a MountView<'a>)> {
-        let own = self.view.volume_mounts.as_deref().unwrap_or_default();
-        let by_path = self.own_mounts.get_or_init(|| {
-            let paths = own.iter().map(|mount| mount.mount_path.as_ref());
+        let by_path = self.own_paths();
+        let first = by_path.partition_point(|(own, _)| own.as_ref() < path);
+        let (_, index) = by_path.get(first).filter(|(own, _)| own == path)?;
+        Some((*index, self.view.volume_mounts.as_deref()?.get(*index)?))
+    }
+
+    fn own_paths(&self) -> &[(Cow<'a, str>, usize)] {
+        self.own_mounts.get_or_init(|| {
+            let paths = self.view.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_ref());
             let mut by_path: Vec<(Cow<'a, str>, usize)> =
                 paths.enumerate().filter_map(|(index, path)| Some((clean_path(path?.as_str()), index))).collect();
             by_path.sort_unstable();
             by_path
-        });
-        let first = by_path.partition_point(|(own, _)| own.as_ref() < path);
-        let (_, index) = by_path.get(first).filter(|(own, _)| own == path)?;
-        Some((*index, own.get(*index)?))
+        })
     }
 
     /// Whether the pod has a block device at a cleaned path.

@@ -122,7 +122,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             .and_then(|spec| spec.node_selector)
             .and_then(|raw| serde_json::from_str(raw.get()).ok())
             .unwrap_or_default();
-        let of_policies = self.policies.iter().flat_map(|policy| &policy.node_selector);
+        // A default comes only where the pod has no selector, and then the class may be what stands against it.
+        let defaults = self.policies.iter().filter(|_| own.is_empty()).filter_map(|policy| defaults(policy));
+        let defaults = defaults.flat_map(|defaults| &defaults.node_selector);
+        let of_policies = self.policies.iter().flat_map(|policy| &policy.node_selector).chain(defaults);
         let mut asked = own.iter().chain(of_policies.map(|(key, value)| (key, value)));
         let key = asked.find(|(key, value)| class.node_selector.get(*key).is_some_and(|of_class| of_class != *value));
         key.map(|(key, _)| (Reason::RuntimeClassContradicted, format!("{name} asks for another value of {key}")))

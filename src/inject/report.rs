@@ -140,6 +140,13 @@ impl<'a> Steps<'a> {
         self.steps.get(step).map_or(StepOutcome::Skipped, |step| step.outcome)
     }
 
+    /// Whether a step of the policy has told the reason.
+    #[must_use]
+    pub fn has_told(&self, policy: &Policy, reason: Reason) -> bool {
+        let mut own = self.steps.iter().filter(|step| step.policy.id == policy.id);
+        own.any(|step| step.notes.iter().any(|note| note.reason == reason))
+    }
+
     /// The steps.
     #[must_use]
     pub fn steps(&self) -> &[Step<'a>] {

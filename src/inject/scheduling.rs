@@ -5,6 +5,7 @@ use crate::{
         Injection,
         claims::{Asker, Carried, Existing, Subject, Thing},
         controls::PREEMPTION_MODE,
+        default_placement,
         report::{Refusal, StepId, StepOutcome},
     },
     json::{Raw, Str},
@@ -46,7 +47,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let opts_out = self.opts_out;
         let places = |policy: &Policy| {
             !opts_out
-                && (!policy.node_selector.is_empty() || !policy.tolerations.is_empty() || policy.affinity.is_some())
+                && (!policy.node_selector.is_empty()
+                    || !policy.tolerations.is_empty()
+                    || policy.affinity.is_some()
+                    || default_placement::has_any(policy))
         };
         if !self.policies.iter().any(|policy| places(policy) || policy.preemption.is_some()) {
             return Ok(());
@@ -70,6 +74,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let preempting = self.preempting(off.as_ref(), &mut after)?;
         for policy in self.policies.iter().copied().filter(|policy| places(policy)) {
             self.place(policy, off.as_ref(), &mut after)?;
+        }
+        if !opts_out {
+            self.default_placement(off.as_ref(), &mut after)?;
         }
         self.preempt(off.as_ref(), preempting, &mut after)?;
         after.settle(&before);
@@ -176,7 +183,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             Refusal::of_control(Some(policy), PREEMPTION_MODE, Reason::PreemptionModeNotOffered, &words)
         })?;
         let mut notes: Vec<Note> = note.into_iter().chain([Reason::PreemptionMode.note(&[&mode])]).collect();
-        let affinities: Vec<_> = self.policies.iter().filter_map(|policy| policy.affinity.as_ref()).collect();
+        let affinities = self.policies.iter().filter_map(|policy| policy.affinity.as_ref());
+        let affinities: Vec<_> = affinities.chain(self.default_affinity(placement)).collect();
         let taken = preemption::take_back(preemption, mode, placement, &affinities);
         let has_taken = !taken.is_empty();
         notes.extend(taken);
@@ -217,7 +225,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         self.report.came_of(step, if changed { StepOutcome::Applied } else { StepOutcome::Present });
     }
 
-    fn is_off(&mut self, step: StepId, off: Option<&Note>) -> bool {
+    pub(super) fn is_off(&mut self, step: StepId, off: Option<&Note>) -> bool {
         if let Some(note) = off {
             self.report.notes(step, [note.clone()]);
         }

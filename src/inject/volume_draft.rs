@@ -106,6 +106,15 @@ impl<'a> Volumes<'a> {
         self.own
     }
 
+    /// The kind of the volume `name` by now.
+    pub(super) fn kind(&self, name: &str) -> Option<&str> {
+        if let Some(new) = self.new_by_name.get(name).and_then(|index| self.new.get(*index)) {
+            return Some(new.kind);
+        }
+        let own = self.own_named(name).and_then(|index| self.own.get(index))?;
+        own.source.as_ref().map(|(kind, _)| kind.as_str())
+    }
+
     /// How many there will be at most.
     pub(super) fn count(&self) -> usize {
         self.own.len() + self.new.len()

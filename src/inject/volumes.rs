@@ -14,7 +14,7 @@ use crate::{
     },
     json::Json,
     policy::{
-        Policy,
+        ContainerNames, Policy,
         modifier::{MountUnit, Unit, VolumeUnit},
         spec::OnConflict,
         template::{Facts, Unresolved},
@@ -84,9 +84,22 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// Whether there is no container to touch; the step says so then.
     pub(super) fn say_no_container(&mut self, targets: &[usize], step: StepId) -> bool {
         if targets.is_empty() {
-            self.report.tell(step, Reason::NoContainer, &[]);
+            match self.missed_include(step) {
+                Some(names) => self.report.tell(step, Reason::NoContainerIncluded, &[&names]),
+                None => self.report.tell(step, Reason::NoContainer, &[]),
+            }
         }
         targets.is_empty()
+    }
+
+    /// What the `containers.include` of the step's policy names, where the pod has nothing of it and nobody said so yet.
+    fn missed_include(&self, step: StepId) -> Option<String> {
+        let policy = self.report.policy(step)?;
+        let ContainerNames::Include(names) = &policy.containers.names else { return None };
+        let takes = |container: &ContainerDraft<'_>| policy.containers.take(container.list, container.name);
+        let was_told = self.report.has_told(policy, Reason::NoContainerIncluded);
+        let is_missed = !was_told && !self.draft.containers.iter().any(takes);
+        is_missed.then(|| names.iter().take(4).map(String::as_str).collect::<Vec<_>>().join(", "))
     }
 
     /// The step says that its placeholders do not resolve.
@@ -281,6 +294,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
         self.draft.weight += volume.source.as_str().len();
         self.draft.volumes.put(volume.slot, volume.kind, volume.source);
+        let places: Vec<(usize, Cow<'a, str>)> =
+            volume.puts.iter().map(|(index, mount, _)| (*index, mount.path.clone())).collect();
         for (index, mount, existing) in volume.puts {
             let Some(container) = self.draft.containers.get_mut(index) else { continue };
             let content = mount.content();
@@ -291,6 +306,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 self.expanded.push((index, path.clone()));
             }
             container.put_mount(mount);
+        }
+        for (index, path) in places {
+            self.warn_of_nested(index, &path, step);
         }
         self.report.came_of(step, StepOutcome::Applied);
     }

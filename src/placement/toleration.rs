@@ -294,6 +294,12 @@ impl<'v> View<'v> {
         effect && key && (!both_equal || self.value == other.value)
     }
 
+    /// Whether it is one of those that the API server gives to every pod (`DefaultTolerationSeconds`).
+    pub(super) fn is_filled_in(&self) -> bool {
+        matches!(self.key, "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
+            && self.effect == "NoExecute"
+    }
+
     fn tolerates_every_key(&self) -> bool {
         self.key.is_empty() && self.operator == "Exists"
     }

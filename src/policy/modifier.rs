@@ -89,6 +89,12 @@ pub enum Credentials {
     Azure,
 }
 
+/// Whether the kubelet makes folders for mounts in volumes of this kind, which it writes itself, read-only or not.
+#[must_use]
+pub fn makes_folders(kind: &str) -> bool {
+    matches!(kind, "secret" | "configMap" | "downwardAPI" | "projected")
+}
+
 impl Credentials {
     /// Variables by which an SDK may decide for other credentials than these: a role, a profile, a shared file, an identity
     /// of the platform's. One that the pod brings stands for credentials of its own, as its keys do.

@@ -418,8 +418,8 @@ pub struct MountSpec {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub_path: String,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub_path_expr: String,
 }
@@ -452,8 +452,8 @@ pub struct PvcModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
@@ -529,8 +529,8 @@ pub struct ConfigMapModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
@@ -563,8 +563,8 @@ pub struct SecretModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
@@ -593,8 +593,8 @@ pub struct HostPathModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
@@ -617,8 +617,8 @@ pub struct VolumeModifier {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path_expr: Option<String>,
     /// Whether the mount is read-only.
@@ -698,8 +698,8 @@ pub struct CatalogueEntry {
     /// Path within the volume. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<String>,
-    /// The same, in the place of subPath: Kubernetes expands `$(NAME)` in it from the container's own variables.
-    /// Placeholders resolve here.
+    /// Path within the volume, in the place of subPath, in which Kubernetes expands `$(NAME)` from the container's own
+    /// variables. Placeholders resolve here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path_expr: Option<String>,
     /// Which cloud's store it is.

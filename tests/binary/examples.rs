@@ -47,10 +47,12 @@ fn check_accepts_all_examples_with_the_notes_that_are_meant() {
     for (file, what) in [
         ("mlrun-iguazio.yaml", "whoever sets the label mlrun/owner on a pod chooses the credential"),
         ("polyaxon.yaml", "runs cannot write to outputs that are read-only"),
+        ("shared-pool.yaml", "a pod that sets POD_NAME itself chooses the folder"),
     ] {
         assert!(notes.iter().any(|note| note.starts_with(file) && note.contains(what)), "{file}: {what}");
     }
-    let meant = |note: &&String| note.starts_with("mlrun-iguazio.yaml") || note.starts_with("polyaxon.yaml");
+    let files = ["mlrun-iguazio.yaml", "polyaxon.yaml", "shared-pool.yaml"];
+    let meant = |note: &&String| files.iter().any(|file| note.starts_with(file));
     assert_eq!(notes.iter().filter(meant).count(), notes.len(), "{notes:#?}");
 }
 
@@ -72,7 +74,7 @@ fn every_example_begins_with_a_comment_and_ends_with_a_pod() {
         assert!(last.contains("\nkind: Pod\n"), "{}", path.display());
         seen += 1;
     }
-    assert_eq!(seen, 7);
+    assert_eq!(seen, 8);
 }
 
 #[test]
@@ -246,6 +248,31 @@ fn spot_binds_a_pod_that_asks_to_preemptible_nodes() {
         pod["metadata"].as_object_mut().unwrap().remove("annotations");
         assert_eq!(asked(&inject(&snapshot, "research", &pod), "NotIn"), labels, "{cloud}");
     }
+}
+
+#[test]
+fn shared_pool_gives_habits_to_every_pod_and_more_to_those_that_request_a_gpu() {
+    let mut pod = pods(&format!("{FOLDER}/shared-pool.yaml")).pop().unwrap();
+    let with_gpu = inject(&all(), "research", &pod);
+    assert_eq!(with_gpu.policies, ["pool-gpu", "pool-habits"]);
+    assert_eq!(with_gpu.warnings, Vec::<String>::new());
+    assert_eq!(with_gpu.mounts("train"), ["/runs"]);
+    assert_eq!(with_gpu.mounts("log-sidecar"), Vec::<&str>::new());
+    let mount = with_gpu.pod.pointer("/spec/containers/0/volumeMounts/0/subPathExpr").unwrap();
+    assert_eq!(mount, "research/$(POD_NAME)");
+    let spec = |pod: &Admission| pod.pod["spec"].clone();
+    let gpu = spec(&with_gpu);
+    assert_eq!((&gpu["nodeSelector"], &gpu["runtimeClassName"]), (&json!({"pool": "gpu"}), &json!("nvidia")));
+    assert_eq!((&gpu["schedulerName"], &gpu["serviceAccountName"]), (&json!("volcano"), &json!("trainer")));
+    assert_eq!(gpu["imagePullSecrets"], json!([{"name": "nvcr"}, {"name": "mirror"}]));
+    pod["spec"]["containers"][0].as_object_mut().unwrap().remove("resources");
+    let plain = spec(&inject(&all(), "research", &pod));
+    assert_eq!((&plain["nodeSelector"], &plain["enableServiceLinks"]), (&json!({"pool": "general"}), &json!(false)));
+    assert_eq!((&plain["priorityClassName"], &plain["runtimeClassName"]), (&json!("batch"), &json!(null)));
+    let preferred = "/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution";
+    let weights: Vec<_> =
+        plain.pointer(preferred).unwrap().as_array().unwrap().iter().map(|one| &one["weight"]).collect();
+    assert_eq!(weights, [10, 100], "the default, and spot nodes before all");
 }
 
 #[test]

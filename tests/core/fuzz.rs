@@ -40,12 +40,13 @@ const REVIEWS: [&str; 8] = [
     include_str!("../fixtures/reviews/polyaxon-experiment.json"),
 ];
 
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 8] = [
     include_str!("../../manifests/examples/digitalhub.yaml"),
     include_str!("../../manifests/examples/fuse-csi.yaml"),
     include_str!("../../manifests/examples/mlrun-ce.yaml"),
     include_str!("../../manifests/examples/mlrun-iguazio.yaml"),
     include_str!("../../manifests/examples/polyaxon.yaml"),
+    include_str!("../../manifests/examples/shared-pool.yaml"),
     include_str!("../../manifests/examples/spot.yaml"),
     include_str!("../../manifests/examples/team-storage.yaml"),
 ];

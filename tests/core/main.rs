@@ -15,6 +15,7 @@ mod binding;
 mod conflicts;
 mod conformance;
 mod deadlines;
+mod default_placement;
 mod fuzz;
 mod golden;
 mod growth;

@@ -17,6 +17,7 @@ use self::draw::Draw;
 use self::node_filter::{Constraints, Node, Settings, Toleration, feasible};
 
 mod cases;
+mod defaults;
 mod draw;
 mod node_filter;
 

@@ -163,6 +163,7 @@ fn block() -> impl Strategy<Value = (&'static str, Value)> {
     let modifier = prop_oneof![
         volume.boxed(),
         ("[abc]", "/[abde]").prop_map(|(claim, path)| json!({"pvc": {"claimName": claim, "mountPath": path}})).boxed(),
+        ("/[abde]", "[AB]").prop_map(|(path, name)| json!({"pvc": {"claimName": "runs", "mountPath": path, "subPathExpr": format!("x/$({name})")}})).boxed(),
         (word(), any::<bool>(), any::<bool>())
             .prop_map(|(secret, token, plain)| {
                 let endpoint = if plain { json!({}) } else { json!("http://minio:9000") };
@@ -197,13 +198,20 @@ fn block() -> impl Strategy<Value = (&'static str, Value)> {
         ("[abl]", word()).prop_map(|(key, value)| ("labels", json!({key: value}))),
         ("[abl]", word()).prop_map(|(key, value)| ("annotations", json!({key: value}))),
         ("[abl]", word()).prop_map(|(key, value)| ("nodeSelector", json!({key: value}))),
-        proptest::sample::select(vec!["allow", "constrain", "prevent", "none"])
+        proptest::sample::select(vec!["allow", "constrain", "prevent", "none", "prefer"])
             .prop_map(|mode| ("preemption", json!({"mode": mode, "nodeSelector": {"a": "b"}, "tolerations": [{"key": "spot", "operator": "Exists"}]}))),
         Just(("tolerations", json!([{"key": "spot", "operator": "Exists"}]))),
         affinity().prop_map(|affinity| ("affinity", affinity)),
         Just(("priorityClassName", json!("high"))),
         Just(("imagePullPolicy", json!("Always"))),
         Just(("defaults", json!({"resources": {"requests": {"cpu": "1"}}, "imagePullSecrets": [{"name": "r"}], "serviceAccountName": "runner", "securityContext": {"fsGroup": 1}}))),
+        ("[abl]", word(), proptest::option::of(affinity())).prop_map(|(key, value, affinity)| {
+            let mut defaults = json!({"nodeSelector": {key: value}, "tolerations": [{"key": "spot", "operator": "Exists"}, {"key": "gpu", "operator": "Exists"}]});
+            if let Some(affinity) = affinity {
+                defaults["affinity"] = affinity;
+            }
+            ("defaults", defaults)
+        }),
         Just(("stateThresholds", json!({"running": "1h"}))),
     ]
 }

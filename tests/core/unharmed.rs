@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{answer, container, env, mount, pod, policies, policy};
+use crate::harness::{answer, container, env, load, mount, pod, policies, policy};
 
 const S3: &str = "  storage: [{s3: {secretName: s, endpointUrl: http://minio:9000, region: us-east-1}}]";
 
@@ -128,4 +128,73 @@ fn a_label_that_a_controller_may_select_by_is_not_replaced() {
     let answered = answer(&given, &policies(&text));
     assert_eq!(answered.pod["metadata"]["labels"], json!({"app": "own", "new": "one"}));
     assert!(answered.warnings().contains("label app"), "{}", answered.warnings());
+}
+
+#[test]
+fn a_mount_in_a_read_only_one_is_warned_of_where_its_folder_cannot_be_made() {
+    let data = |source: &str, read_only: bool| {
+        format!("{{volume: {{name: data, source: {source}, mountPath: /data, readOnly: {read_only}}}}}")
+    };
+    let out = "{volume: {name: out, source: {emptyDir: {}}, mountPath: /data/out/runs}}";
+    let storage = |modifiers: &[&str]| policy("p", &format!("  storage: [{}]", modifiers.join(", ")));
+    let claim = "{persistentVolumeClaim: {claimName: c}}";
+    let between = "{volume: {name: b, source: {emptyDir: {}}, mountPath: /data/out}}";
+    let told = "/data/out/runs in container main lies in the read-only mount /data:";
+    let table = [
+        (vec![data(claim, true)], true),
+        (vec![data("{image: {reference: \"i:1\"}}", false)], true),
+        (vec![data(claim, false)], false),
+        (vec![data("{configMap: {name: m}}", true)], false),
+        (vec![data(claim, true).replace("/data", "/dat")], false),
+    ];
+    for (outer, is_told) in table {
+        let outer: Vec<&str> = outer.iter().map(String::as_str).collect();
+        for order in [[&outer[..], &[out]].concat(), [&[out], &outer[..]].concat()] {
+            let answered = answer(&pod(json!({})), &policies(&storage(&order)));
+            assert_eq!(answered.warnings().contains(told), is_told, "{order:?}: {}", answered.warnings());
+            let notes: Vec<String> = load(&storage(&order)).notes.iter().map(ToString::to_string).collect();
+            let noted = notes.iter().any(|note| note.contains("/data/out/runs lies in the read-only mount /data of"));
+            assert_eq!(noted, is_told, "{order:?}: {notes:?}");
+        }
+    }
+    // What lies between counts: its folder is the one that cannot be made.
+    let answered = answer(&pod(json!({})), &policies(&storage(&[&data(claim, true), between, out])));
+    assert!(!answered.warnings().contains(told) && answered.warnings().contains("/data/out in container main"));
+    // The pod's own mounts count as well, on both sides.
+    let own = |path: &str, read_only: bool| {
+        let mut pod = pod(json!({"volumeMounts": [{"name": "own", "mountPath": path, "readOnly": read_only}]}));
+        pod["spec"]["volumes"] = json!([{"name": "own", "emptyDir": {}}]);
+        pod
+    };
+    for (given, modifier, is_told) in [
+        (own("/data/", true), out.to_owned(), true),
+        (own("/data", false), out.to_owned(), false),
+        (own("/data/out/runs", false), data(claim, true), true),
+        (own("/data-2/out/runs", false), data(claim, true), false),
+    ] {
+        let answered = answer(&given, &policies(&storage(&[&modifier])));
+        assert_eq!(answered.warnings().contains(told), is_told, "{given}: {}", answered.warnings());
+    }
+}
+
+#[test]
+fn a_policy_that_names_no_container_of_the_pod_is_warned_of_once() {
+    let named = |include: &str| {
+        let both = "  storage: [{pvc: {claimName: c}}]\n  env: [{name: A, value: b}]";
+        answer(&pod(json!({})), &policies(&policy("p", &format!("  containers: {{{include}}}\n{both}"))))
+    };
+    let said = named("include: [mian, trian]").warnings();
+    assert_eq!(
+        said.matches("no container that the policy's containers.include names (mian, trian)").count(),
+        1,
+        "{said}"
+    );
+    for silent in ["include: [mian, main]", "include: [\"m*\"]", "exclude: [main]"] {
+        assert_eq!(named(silent).warnings(), "", "{silent}");
+    }
+    // The pod's own word is no mistake of the policy's.
+    let mut excluding = pod(json!({}));
+    excluding["metadata"]["annotations"] = json!({"stowage.dev/exclude-containers": "main"});
+    let text = policy("p", "  containers: {include: [main]}\n  env: [{name: A, value: b}]");
+    assert_eq!(answer(&excluding, &policies(&text)).warnings(), "");
 }

@@ -65,6 +65,7 @@ impl Checker<'_> {
         if let Some(name) = compiled.priority_class_name.as_deref() {
             self.extend("", rules::priority_class_name("priorityClassName", name));
         }
+        self.nested_mounts(&compiled);
         compiled
     }
 

@@ -4,8 +4,9 @@ use crate::{
     field_error::field,
     names::{self, variable_references},
     policy::{
+        Policy,
         compile::checker::Checker,
-        modifier::MountUnit,
+        modifier::{MountUnit, VolumeUnit, makes_folders},
         spec::{
             ConfigMapModifier, HostPathModifier, ModifierSpec, MountSpec, OnConflict, PvcModifier, SecretModifier,
             VolumeModifier,
@@ -81,6 +82,34 @@ impl Checker<'_> {
             (None, None) => (None, false),
         };
         Some(MountUnit { sub_path, expands, read_only, ..MountUnit::at(path) })
+    }
+
+    /// Notes the mounts of one policy that lie in a read-only one.
+    pub(super) fn nested_mounts(&mut self, policy: &Policy) {
+        let explicit = policy.storage.iter().map(|modifier| (modifier.path.as_str(), &modifier.unit));
+        let entries = policy.persistence.iter().flat_map(|catalogue| catalogue.data.iter().chain(&catalogue.outputs));
+        let units = explicit.chain(entries.map(|entry| (entry.path.as_str(), &entry.unit)));
+        let volumes = units.flat_map(|(at, unit)| unit.volumes.iter().map(move |volume| (at, volume)));
+        let mounts: Vec<_> =
+            volumes.flat_map(|(at, volume)| volume.mounts.iter().map(move |mount| (at, volume, mount))).collect();
+        for (at, _, inner) in &mounts {
+            let lies_in = |outer: &MountUnit| {
+                let rest = inner.path.strip_prefix(outer.path.as_str());
+                rest.is_some_and(|rest| rest.starts_with('/')) && outer.tail.is_none()
+            };
+            let around =
+                mounts.iter().filter(|(_, _, outer)| lies_in(outer)).max_by_key(|(_, _, outer)| outer.path.len());
+            let cannot_hold = |volume: &VolumeUnit, outer: &MountUnit| {
+                (outer.read_only || volume.kind == "image") && !makes_folders(&volume.kind)
+            };
+            if let Some((of, _, outer)) = around.filter(|(_, volume, outer)| cannot_hold(volume, outer)) {
+                let (inner, outer) = (&inner.path, &outer.path);
+                let why = format!(
+                    "{inner} lies in the read-only mount {outer} of {of}: containers start only where that volume has the folder"
+                );
+                self.note(at, why);
+            }
+        }
     }
 
     fn sub_path(&mut self, text: &str, at: &str) -> Option<Template> {

@@ -25,16 +25,16 @@ impl Draw {
         Self { state: mix(seed), configured: Vec::new(), tolerations: Vec::new() }
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         (mix(self.state) % bound as u64) as usize
     }
 
-    fn one_in(&mut self, bound: usize) -> bool {
+    pub(crate) fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(crate) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         self.one_of(from)
     }
 
@@ -42,7 +42,7 @@ impl Draw {
         from[self.below(from.len())]
     }
 
-    fn pairs(&mut self, most: usize) -> Map<String, Value> {
+    pub(crate) fn pairs(&mut self, most: usize) -> Map<String, Value> {
         let count = self.below(most + 1);
         (0..count).map(|_| self.pair()).collect()
     }
@@ -157,7 +157,7 @@ impl Draw {
         }
     }
 
-    fn toleration(&mut self, of_pod: bool) -> Value {
+    pub(crate) fn toleration(&mut self, of_pod: bool) -> Value {
         if of_pod && !self.tolerations.is_empty() && self.one_in(4) {
             let index = self.below(self.tolerations.len());
             return self.tolerations[index].clone();

@@ -112,7 +112,7 @@ impl Toleration {
         }
     }
 
-    fn equals(&self, other: &Self) -> bool {
+    pub(crate) fn equals(&self, other: &Self) -> bool {
         let tuple = |one: &Self| (one.key.clone(), one.operator.clone(), one.value.clone(), one.effect.clone());
         tuple(self) == tuple(other)
     }
