@@ -8,7 +8,8 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
-use stowage::reaper::deadlines::Deadlines;
+use stowage::reaper::deadlines::{Deadlines, Kin, Seen, Uid};
+use stowage::reaper::terms::{Terms, TermsTable};
 use stowage::threshold::resolve::{PolicyThresholds, resolve};
 use stowage::threshold::spec::{OnExceeded, StateThresholds, StateThresholdsSpec};
 use stowage::threshold::{Kept, NodeReadiness, WatchedPod, evaluate};
@@ -57,7 +58,13 @@ fn thresholds() -> StateThresholds {
     spec.compile().expect("right time strings")
 }
 
-fn event(bytes: &[u8], thresholds: &StateThresholds, name: &Arc<str>, deadlines: &mut Deadlines) {
+fn event(
+    bytes: &[u8],
+    thresholds: &StateThresholds,
+    name: &Arc<str>,
+    terms: &mut TermsTable,
+    deadlines: &mut Deadlines,
+) {
     let pod: WatchedPod = serde_json::from_slice(bytes).expect("a pod");
     let policy =
         PolicyThresholds { name, cluster: true, thresholds: Some(thresholds), on_exceeded: OnExceeded::default() };
@@ -70,18 +77,20 @@ fn event(bytes: &[u8], thresholds: &StateThresholds, name: &Arc<str>, deadlines:
     verdict.deadline =
         verdict.deadline.and_then(|deadline| deadline.checked_add(Duration::from_secs(spread % 3_600)).ok());
     let kept = Kept::next(deadlines.kept(&pod.metadata.uid).as_ref(), &pod, now);
-    deadlines.upsert(&pod, &kept, &verdict);
+    let content = Terms { thresholds: resolved.thresholds, policies: [name.clone()].into(), is_spared: false };
+    let terms = &terms.share(content);
+    deadlines.upsert(&Seen { pod: &pod, kept: &kept, verdict: &verdict, terms, kin: Kin::Bare });
 }
 
 fn memory(_: &mut Criterion) {
-    let (thresholds, name) = (thresholds(), Arc::from("mlrun"));
+    let (thresholds, name, mut terms) = (thresholds(), Arc::from("mlrun"), TermsTable::default());
     let before = ALLOCATED.current_usage();
     let mut deadlines = Deadlines::new();
     let mut spent = Duration::ZERO;
     for index in 0..PODS {
         let bytes = pod(index);
         let begun = Instant::now();
-        event(&bytes, &thresholds, &name, &mut deadlines);
+        event(&bytes, &thresholds, &name, &mut terms, &mut deadlines);
         spent += begun.elapsed();
     }
     let per_pod = (ALLOCATED.current_usage() - before) / PODS;
@@ -91,7 +100,7 @@ fn memory(_: &mut Criterion) {
     for round in 1..=4_i64 {
         for index in 0..PODS {
             let uid = format!("{:08x}-0000-4000-8000-{index:012x}", index.wrapping_mul(0x9e37_79b1) & 0xffff_ffff);
-            deadlines.postpone(&uid, Timestamp::from_second(round * 1_000_000 + 1).expect("in range"));
+            deadlines.postpone(Uid::of(&uid), Timestamp::from_second(round * 1_000_000 + 1).expect("in range"));
         }
     }
     let worst = (ALLOCATED.current_usage() - before) / PODS;
@@ -100,18 +109,18 @@ fn memory(_: &mut Criterion) {
 }
 
 fn per_event(c: &mut Criterion) {
-    let (thresholds, name) = (thresholds(), Arc::from("mlrun"));
+    let (thresholds, name, mut terms) = (thresholds(), Arc::from("mlrun"), TermsTable::default());
     let mut deadlines = Deadlines::new();
     let events: Vec<Vec<u8>> = (0..1_000).map(pod).collect();
     println!("deadlines/event: {} B of JSON an event", events.first().map_or(0, Vec::len));
     let mut next = events.iter().cycle();
     c.bench_function("deadlines/event: decode, resolve, evaluate, upsert", |b| {
-        b.iter(|| next.next().map(|bytes| event(black_box(bytes), &thresholds, &name, &mut deadlines)));
+        b.iter(|| next.next().map(|bytes| event(black_box(bytes), &thresholds, &name, &mut terms, &mut deadlines)));
     });
 }
 
 fn burst(c: &mut Criterion) {
-    let (thresholds, name) = (thresholds(), Arc::from("mlrun"));
+    let (thresholds, name, mut terms) = (thresholds(), Arc::from("mlrun"), TermsTable::default());
     let pods: Vec<Vec<u8>> = (0..BURST).map(pod).collect();
     let far = Timestamp::from_second(4_000_000_000).expect("in range");
     c.bench_function("deadlines/burst: 10,000 deadlines of one second", |b| {
@@ -119,7 +128,7 @@ fn burst(c: &mut Criterion) {
             || {
                 let mut deadlines = Deadlines::new();
                 for bytes in &pods {
-                    event(bytes, &thresholds, &name, &mut deadlines);
+                    event(bytes, &thresholds, &name, &mut terms, &mut deadlines);
                 }
                 deadlines
             },

@@ -232,6 +232,28 @@ reasons! {
     ThresholdsOfPod, Info, "skipped: the pod says its thresholds itself";
     /// The run says nothing but MLRun's defaults.
     ThresholdsAreDefaults, Info, "skipped: the run says nothing but MLRun's defaults";
+    /// The watcher removed a pod that was past its state threshold. MLRun says it in these words.
+    StateThresholdExceeded, Warning, "Run aborted due to exceeded state threshold: {state}. {what}; it was {age} in the state, of {threshold} that {whose} allows";
+    /// A pod is past its state threshold, and the watcher removes nothing.
+    StateThresholdReported, Warning, "Exceeded state threshold: {state}. Nothing is removed: {why}. The pod is {age} in the state, of {threshold} that {whose} allows";
+    /// The watcher would remove a pod that is past its state threshold, but for `--dry-run`.
+    RemovalDryRun, Warning, "Exceeded state threshold: {state}. Without --dry-run {what}. The pod is {age} in the state, of {threshold} that {whose} allows";
+    /// The owner that would have to be removed was removed before, and came back within the threshold.
+    OwnerMadeAgain, Warning, "Exceeded state threshold: {state}. Nothing is removed: {owner} was removed before and was made again. The pod is {age} in the state, of {threshold} that {whose} allows";
+    /// The owner is not what the pod's reference says, or the policy does not mean it.
+    OwnerNotConfirmed, Warning, "Exceeded state threshold: {state}. Nothing is removed: {why}. The pod is {age} in the state, of {threshold} that {whose} allows";
+    /// The API server forbids the removal.
+    RemovalForbidden, Warning, "Exceeded state threshold: {state}. Nothing is removed: the API server forbids the watcher to {what}. The pod is {age} in the state, of {threshold} that {whose} allows";
+    /// A pod was past its state threshold already when the watcher first saw it.
+    FoundOverdue, Warning, "Found past its state threshold: {state}. It is acted on at {time}, unless it leaves the state";
+    /// The policy has removals announced before.
+    RemovalAnnounced, Warning, "Will be past its state threshold: {state}, at {time}, and be acted on then, unless it leaves the state";
+    /// Too many pods come due together, and none of them is removed.
+    BreakerOpened, Warning, "{due} of {of} pods{under} came due together in {state}: none of them is removed while that many are due. This is no matter of single pods: look for a registry, a driver or a policy; {shared}";
+    /// The breaker holds a state no longer.
+    BreakerClosed, Info, "{state}{under} is held no longer: {due} of {of} pods are due in it";
+    /// A pod was created while no replica of the webhook answered.
+    InjectionMissed, Warning, "No replica of Stowage answered when this pod was created: policy {policy} matches it, and nothing was injected";
 }
 
 impl Reason {

@@ -9,13 +9,22 @@
 //! outnumber the pods, when the heap is rebuilt.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::threshold::{Kept, PackedKept, Siblings, State, Verdict, WatchedPod, farthest};
+use crate::reaper::siblings::Tallies;
+use crate::reaper::terms::Terms;
+use crate::threshold::{Kept, Siblings, State, Verdict, WatchedPod, farthest};
+
+mod record;
+mod uid;
+
+pub use record::{Kin, Record};
+pub use uid::{Uid, owner_hash};
+
+use record::{Marks, SharedNames};
 
 /// Stale entries that are always tolerated: rebuilding a small heap costs more than it frees.
 const SLACK: usize = 1_024;
@@ -26,9 +35,11 @@ pub struct Deadlines {
     records: HashMap<Uid, Record>,
     /// The text of uids that are no UUIDs. The API server makes UUIDs only; files may hold others.
     odd_uids: HashMap<Uid, Box<str>>,
-    namespaces: HashSet<Arc<str>>,
+    namespaces: SharedNames,
+    nodes: SharedNames,
     /// What the pods of each owner do, by a hash of its uid.
-    tallies: HashMap<u64, Siblings>,
+    tallies: Tallies,
+    by_state: [usize; State::ALL.len()],
     heap: BinaryHeap<Reverse<Entry>>,
     generation: u64,
     round: u32,
@@ -49,29 +60,19 @@ pub struct DuePod {
     pub deadline: Timestamp,
 }
 
-/// 16 bytes instead of a string of 36.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Uid([u64; 2]);
-
+/// A pod as it is now, with what was made of it.
 #[derive(Debug)]
-struct Record {
-    namespace: Arc<str>,
-    name: Box<str>,
-    /// Milliseconds since the epoch, rounded up; [`NEVER`] where there is none.
-    deadline: i64,
-    /// That of the one entry in the heap that counts.
-    generation: u64,
-    /// The controller's uid by a hash; 0 for a bare pod.
-    owner: u64,
-    /// What one object does not tell.
-    kept: PackedKept,
-    /// The last list that held the pod.
-    round: u32,
-    state: State,
-    /// Whether the pod was ever seen to run, or has ended.
-    has_run: bool,
-    /// Whether the deadline is still to come up.
-    armed: bool,
+pub struct Seen<'a> {
+    /// The object.
+    pub pod: &'a WatchedPod,
+    /// What is to be kept.
+    pub kept: &'a Kept,
+    /// The verdict.
+    pub verdict: &'a Verdict,
+    /// What holds for it.
+    pub terms: &'a Arc<Terms>,
+    /// What makes it again.
+    pub kin: Kin,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,99 +100,189 @@ impl Deadlines {
         self.records.is_empty()
     }
 
+    /// How many pods are in that state.
+    pub fn in_state(&self, state: State) -> usize {
+        self.by_state.get(state as usize).copied().unwrap_or_default()
+    }
+
     /// Takes in a pod as it is now. Says whether its state or deadline is new.
     ///
     /// A deadline that has come up already does not come up again for the same state: the caller has it in hand, and
     /// asks for it by [`Deadlines::postpone`]. Status heartbeats of a due pod are no reason to delete it twice.
-    pub fn upsert(&mut self, pod: &WatchedPod, kept: &Kept, verdict: &Verdict) -> bool {
-        let uid = self.uid(&pod.metadata.uid);
-        let owner = pod.metadata.controller().map_or(0, |owner| owner_hash(&owner.uid));
-        let before = self.records.get(&uid).map(|record| (record.owner, record.state));
-        self.tally(before, Some((owner, verdict.state)));
-        let runs = verdict.state == State::Running || verdict.state.is_finished();
-        let deadline = verdict.deadline.map_or(NEVER, rounded_up);
-        let generation = self.generation;
+    pub fn upsert(&mut self, seen: &Seen<'_>) -> bool {
+        let metadata = &seen.pod.metadata;
+        let uid = self.uid(&metadata.uid);
+        let owner = metadata.controller().map_or(0, |owner| owner_hash(&owner.uid));
         let round = self.round;
         if let Some(record) = self.records.get_mut(&uid) {
             record.round = round;
-            record.owner = owner;
-            record.kept = kept.packed();
-            record.has_run |= runs;
-            if record.deadline == deadline && record.state == verdict.state {
-                return false;
+            record.kept = seen.kept.packed();
+            record.kin = seen.kin;
+            if !Arc::ptr_eq(&record.terms, seen.terms) {
+                record.terms = seen.terms.clone();
             }
-            record.state = verdict.state;
-            record.deadline = deadline;
-            record.armed = false;
-            record.generation = generation;
-        } else {
-            let record = Record {
-                namespace: self.namespace(&pod.metadata.namespace),
-                name: pod.metadata.name.as_str().into(),
-                deadline,
-                generation,
-                owner,
-                kept: kept.packed(),
-                round,
-                state: verdict.state,
-                has_run: runs,
-                armed: false,
-            };
-            self.records.insert(uid, record);
+            let (old_node, old_owner) = (record.node, record.owner);
+            if self.nodes.name(old_node).is_none_or(|node| **node != *seen.pod.spec.node_name) {
+                self.nodes.give_back(old_node);
+                let node = self.nodes.take(&seen.pod.spec.node_name);
+                if let Some(record) = self.records.get_mut(&uid) {
+                    record.node = node;
+                }
+            }
+            if old_owner != owner {
+                self.reown(uid, owner);
+            }
+            return self.settle(uid, seen.verdict);
         }
+        let record = Record {
+            name: metadata.name.as_str().into(),
+            terms: seen.terms.clone(),
+            deadline: NEVER,
+            generation: self.generation,
+            owner,
+            kept: seen.kept.packed(),
+            round,
+            namespace: self.namespaces.take(&metadata.namespace),
+            node: self.nodes.take(&seen.pod.spec.node_name),
+            created: metadata.creation_timestamp.map_or(0, whole_seconds),
+            state: seen.verdict.state,
+            kin: seen.kin,
+            marks: Marks::default(),
+        };
+        self.tally(None, Some((owner, record.state)));
+        self.records.insert(uid, record);
+        self.settle(uid, seen.verdict);
+        true
+    }
+
+    /// Takes in another verdict on a tracked pod, of which nothing else is new. Says whether its state or deadline is.
+    pub fn settle(&mut self, uid: Uid, verdict: &Verdict) -> bool {
+        let deadline = verdict.deadline.map_or(NEVER, rounded_up);
+        let Some(record) = self.records.get_mut(&uid) else { return false };
+        let ran = record.marks.has(Marks::HAS_RUN) || verdict.state == State::Running || verdict.state.is_finished();
+        record.marks.set(Marks::HAS_RUN, ran);
+        if record.deadline == deadline && record.state == verdict.state {
+            return false;
+        }
+        let (owner, before) = (record.owner, record.state);
+        record.state = verdict.state;
+        record.deadline = deadline;
+        record.marks.set(Marks::OVERDUE, false);
+        record.marks.set(Marks::ANNOUNCED, false);
+        self.tally(Some((owner, before)), Some((owner, verdict.state)));
         self.arm(uid, deadline);
         true
     }
 
+    fn reown(&mut self, uid: Uid, owner: u64) {
+        let Some(record) = self.records.get_mut(&uid) else { return };
+        let (before, state) = (std::mem::replace(&mut record.owner, owner), record.state);
+        self.tally(Some((before, state)), Some((owner, state)));
+    }
+
     /// Forgets a pod: it is gone, or was read and is not there (404). Says whether it was tracked.
     pub fn remove(&mut self, uid: &str) -> bool {
-        let uid = self.known_uid(uid);
+        let uid = Uid::of(uid);
         self.odd_uids.remove(&uid);
         let known = self.records.remove(&uid);
         if let Some(record) = &known {
-            self.tally(Some((record.owner, record.state)), None);
+            self.let_go(record);
         }
         self.compact();
         known.is_some()
     }
 
+    fn let_go(&mut self, record: &Record) {
+        self.tally(Some((record.owner, record.state)), None);
+        self.namespaces.give_back(record.namespace);
+        self.nodes.give_back(record.node);
+    }
+
+    /// What is kept of a pod; `None` for one that is not tracked.
+    pub fn record(&self, uid: Uid) -> Option<&Record> {
+        self.records.get(&uid)
+    }
+
+    /// All that is kept.
+    pub fn records(&self) -> impl Iterator<Item = (Uid, &Record)> {
+        self.records.iter().map(|(uid, record)| (*uid, record))
+    }
+
     /// What is kept of a pod, for [`Kept::next`]; `None` for one that is not tracked.
     pub fn kept(&self, uid: &str) -> Option<Kept> {
-        Some(self.records.get(&self.known_uid(uid))?.kept.unpacked())
+        Some(self.records.get(&Uid::of(uid))?.kept())
+    }
+
+    /// The text of a uid that is tracked.
+    pub fn text(&self, uid: Uid) -> String {
+        match self.odd_uids.get(&uid) {
+            Some(text) => text.to_string(),
+            None => uid.to_string(),
+        }
+    }
+
+    /// The namespace of a record.
+    pub fn namespace(&self, record: &Record) -> Arc<str> {
+        self.namespaces.name(record.namespace).cloned().unwrap_or_default()
+    }
+
+    /// The node of a record; empty where it has none.
+    pub fn node(&self, record: &Record) -> &str {
+        self.nodes.name(record.node).map_or("", |name| name)
+    }
+
+    /// The namespaces of all pods.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.namespaces.names()
+    }
+
+    /// The pods on a node.
+    pub fn on_node(&self, node: &str) -> Vec<Uid> {
+        let Some(number) = self.nodes.number(node) else { return Vec::new() };
+        self.records.iter().filter(|(_, record)| record.node == number).map(|(uid, _)| *uid).collect()
+    }
+
+    /// Marks that the pod was due already when it was first seen so.
+    pub fn mark_overdue(&mut self, uid: Uid) {
+        self.mark(uid, Marks::OVERDUE);
+    }
+
+    /// Marks that the pod's deadline was announced before it came.
+    pub fn mark_announced(&mut self, uid: Uid) {
+        self.mark(uid, Marks::ANNOUNCED);
+    }
+
+    fn mark(&mut self, uid: Uid, mark: u8) {
+        if let Some(record) = self.records.get_mut(&uid) {
+            record.marks.set(mark, true);
+        }
     }
 
     /// Whether the pod was ever seen to run, or has ended.
     pub fn has_run(&self, uid: &str) -> bool {
-        self.records.get(&self.known_uid(uid)).is_some_and(|record| record.has_run)
+        self.records.get(&Uid::of(uid)).is_some_and(|record| record.marks.has(Marks::HAS_RUN))
     }
 
     /// What the other pods of the pod's owner do; nothing for a bare pod, and for one that is not tracked.
     pub fn siblings(&self, uid: &str) -> Siblings {
-        let record = self.records.get(&self.known_uid(uid)).filter(|record| record.owner != 0);
-        let others = record.and_then(|record| Some(self.tallies.get(&record.owner)?.without(record.state)));
-        others.unwrap_or_default()
+        let record = self.records.get(&Uid::of(uid));
+        record.map(|record| self.tallies.of(record.owner).without(record.state)).unwrap_or_default()
     }
 
     /// Moves a pod from one owner and state to another in the counts.
     fn tally(&mut self, before: Option<(u64, State)>, after: Option<(u64, State)>) {
-        let counts = |state: State| matches!(state, State::Running | State::Succeeded);
-        if let Some((owner, state)) = before.filter(|(owner, state)| *owner != 0 && counts(*state))
-            && let Some(tally) = self.tallies.get_mut(&owner)
-        {
-            tally.discount(state);
-            if !tally.are_at_work() {
-                self.tallies.remove(&owner);
-            }
+        if let Some(count) = before.and_then(|(_, state)| self.by_state.get_mut(state as usize)) {
+            *count = count.saturating_sub(1);
         }
-        if let Some((owner, state)) = after.filter(|(owner, state)| *owner != 0 && counts(*state)) {
-            self.tallies.entry(owner).or_default().count(state);
+        if let Some(count) = after.and_then(|(_, state)| self.by_state.get_mut(state as usize)) {
+            *count += 1;
         }
+        self.tallies.turn(before, after);
     }
 
-    /// Has a pod come up at `at`, once more or later than planned: to retry, or when time alone changes the decision.
-    /// Says whether the pod is tracked.
-    pub fn postpone(&mut self, uid: &str, at: Timestamp) -> bool {
-        let uid = self.known_uid(uid);
+    /// Has a pod come up at `at`, once more or at another time than planned: to retry, or when time alone changes the
+    /// decision. Says whether the pod is tracked.
+    pub fn postpone(&mut self, uid: Uid, at: Timestamp) -> bool {
         if !self.records.contains_key(&uid) {
             return false;
         }
@@ -201,7 +292,17 @@ impl Deadlines {
 
     /// The pods whose deadline is at or before `now`, the oldest first, each once. What is not taken out stays.
     pub fn due(&mut self, now: Timestamp) -> impl Iterator<Item = DuePod> {
-        std::iter::from_fn(move || self.pop(now))
+        std::iter::from_fn(move || {
+            let (uid, at) = self.pop(now)?;
+            let record = self.records.get(&uid)?;
+            Some(DuePod {
+                uid: self.text(uid),
+                namespace: self.namespace(record),
+                name: record.name.to_string(),
+                state: record.state,
+                deadline: record.deadline().unwrap_or(at),
+            })
+        })
     }
 
     /// When the next deadline comes; `None` when none will.
@@ -217,8 +318,7 @@ impl Deadlines {
 
     /// The pod's deadline, come up or not; `None` for never, and for a pod that is not tracked.
     pub fn deadline(&self, uid: &str) -> Option<Timestamp> {
-        let record = self.records.get(&self.known_uid(uid))?;
-        (record.deadline != NEVER).then(|| timestamp(record.deadline))
+        self.records.get(&Uid::of(uid))?.deadline()
     }
 
     /// A list of all pods begins, at the start or because the watch has lost its place.
@@ -226,23 +326,18 @@ impl Deadlines {
         self.round = self.round.wrapping_add(1);
     }
 
-    /// The list is complete: forgets the pods that were not in it, whose deletion the watch has missed. Says how many.
-    pub fn end_list(&mut self) -> usize {
-        let before = self.records.len();
+    /// The list is complete: forgets the pods that were not in it, whose deletion the watch has missed. Says which.
+    pub fn end_list(&mut self) -> Vec<Uid> {
         let round = self.round;
-        let gone: Vec<(u64, State)> = self
-            .records
-            .extract_if(|_, record| record.round != round)
-            .map(|(_, record)| (record.owner, record.state))
-            .collect();
-        gone.into_iter().for_each(|gone| self.tally(Some(gone), None));
+        let gone: Vec<(Uid, Record)> = self.records.extract_if(|_, record| record.round != round).collect();
+        gone.iter().for_each(|(_, record)| self.let_go(record));
         self.odd_uids.retain(|uid, _| self.records.contains_key(uid));
-        self.namespaces.retain(|ns| Arc::strong_count(ns) > 1);
         self.compact();
-        before - self.records.len()
+        gone.into_iter().map(|(uid, _)| uid).collect()
     }
 
-    fn pop(&mut self, now: Timestamp) -> Option<DuePod> {
+    /// Takes out the pod that comes up next, if it does by `now`, and when it was to.
+    pub fn pop(&mut self, now: Timestamp) -> Option<(Uid, Timestamp)> {
         // Rounded up, deadlines compare with a now that is rounded down: nothing comes up early.
         let now = now.as_millisecond();
         while let Some(Reverse(entry)) = self.heap.peek().copied() {
@@ -253,19 +348,8 @@ impl Deadlines {
             if !self.counts(&entry) {
                 continue;
             }
-            let record = self.records.get_mut(&entry.uid)?;
-            record.armed = false;
-            let at = if record.deadline == NEVER { entry.at } else { record.deadline };
-            return Some(DuePod {
-                uid: match self.odd_uids.get(&entry.uid) {
-                    Some(text) => text.to_string(),
-                    None => entry.uid.to_string(),
-                },
-                namespace: record.namespace.clone(),
-                name: record.name.to_string(),
-                state: record.state,
-                deadline: timestamp(at),
-            });
+            self.records.get_mut(&entry.uid)?.marks.set(Marks::ARMED, false);
+            return Some((entry.uid, timestamp(entry.at)));
         }
         None
     }
@@ -274,7 +358,7 @@ impl Deadlines {
         self.generation += 1;
         if let Some(record) = self.records.get_mut(&uid) {
             record.generation = self.generation;
-            record.armed = at != NEVER;
+            record.marks.set(Marks::ARMED, at != NEVER);
         }
         if at != NEVER {
             self.heap.push(Reverse(Entry { at, uid, generation: self.generation }));
@@ -284,7 +368,7 @@ impl Deadlines {
 
     fn counts(&self, entry: &Entry) -> bool {
         let record = self.records.get(&entry.uid);
-        record.is_some_and(|record| record.armed && record.generation == entry.generation)
+        record.is_some_and(|record| record.marks.has(Marks::ARMED) && record.generation == entry.generation)
     }
 
     /// Rebuilds the heap when stale entries are a quarter of the pods.
@@ -298,82 +382,18 @@ impl Deadlines {
         self.heap = entries.into();
     }
 
-    fn namespace(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.namespaces.get(name) {
-            return known.clone();
-        }
-        let new: Arc<str> = name.into();
-        self.namespaces.insert(new.clone());
-        new
-    }
-
     fn uid(&mut self, text: &str) -> Uid {
-        let uid = self.known_uid(text);
-        if Uid::of_uuid(text).is_none() {
-            self.odd_uids.entry(uid).or_insert_with(|| text.into());
+        if let Some(uid) = Uid::of_uuid(text) {
+            return uid;
         }
+        let uid = Uid::of(text);
+        self.odd_uids.entry(uid).or_insert_with(|| text.into());
         uid
     }
-
-    fn known_uid(&self, text: &str) -> Uid {
-        Uid::of_uuid(text).unwrap_or_else(|| Uid::of_text(text))
-    }
 }
 
-impl Uid {
-    /// The bits of a UUID written as the API server writes it, in lower case.
-    fn of_uuid(text: &str) -> Option<Self> {
-        let mut halves = [0_u64; 2];
-        let mut digits = 0_usize;
-        for (at, byte) in text.bytes().enumerate() {
-            if matches!(at, 8 | 13 | 18 | 23) {
-                if byte != b'-' {
-                    return None;
-                }
-                continue;
-            }
-            if byte.is_ascii_uppercase() {
-                return None;
-            }
-            let digit = char::from(byte).to_digit(16)?;
-            let half = halves.get_mut(digits / 16)?;
-            *half = *half << 4 | u64::from(digit);
-            digits += 1;
-        }
-        (text.len() == 36).then_some(Self(halves))
-    }
-
-    /// A hash, for a text that is no UUID.
-    fn of_text(text: &str) -> Self {
-        let half = |seed: u64| {
-            let mut hasher = DefaultHasher::new();
-            (seed, text).hash(&mut hasher);
-            hasher.finish()
-        };
-        Self([half(0), half(1)])
-    }
-}
-
-/// As the API server writes it.
-impl std::fmt::Display for Uid {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self([high, low]) = self;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            high >> 32,
-            high >> 16 & 0xffff,
-            high & 0xffff,
-            low >> 48,
-            low & 0xffff_ffff_ffff
-        )
-    }
-}
-
-/// Of an owner's uid what tells owners apart; never 0.
-fn owner_hash(uid: &str) -> u64 {
-    let Uid([high, low]) = Uid::of_uuid(uid).unwrap_or_else(|| Uid::of_text(uid));
-    (high ^ low.rotate_left(1)).max(1)
+fn whole_seconds(at: Timestamp) -> u32 {
+    u32::try_from(at.as_second()).unwrap_or(u32::MAX)
 }
 
 /// Whole milliseconds, not before the moment itself.

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::labels::Labels;
+use crate::policy::Policy;
 use crate::policy::snapshot::Snapshot;
-use crate::policy::{Policy, Scope};
 use crate::reaper::input::DumpObject;
 use crate::reaper::table::VerdictRow;
+use crate::reaper::terms::{policy_name, speaks_to_the_watcher, watched};
 use crate::threshold::action::decide;
 use crate::threshold::owner::{OwnerObject, kinship};
 use crate::threshold::pod::OwnerReference;
@@ -345,29 +346,6 @@ impl Dump {
             above,
             is_spared,
         }
-    }
-}
-
-/// How a policy speaks to the watcher.
-pub fn watched<'p>(policy: &'p Policy, name: &'p Arc<str>) -> PolicyThresholds<'p> {
-    PolicyThresholds {
-        name,
-        cluster: policy.is_cluster(),
-        thresholds: policy.thresholds.as_ref(),
-        on_exceeded: policy.on_exceeded.unwrap_or_default(),
-    }
-}
-
-/// Whether a policy says anything to the watcher.
-pub fn speaks_to_the_watcher(policy: &Policy) -> bool {
-    policy.thresholds.is_some() || policy.on_exceeded.is_some()
-}
-
-/// How a policy is called: `name`, or `namespace/name`.
-pub fn policy_name(policy: &Policy) -> Arc<str> {
-    match &policy.id.scope {
-        Scope::Cluster => policy.id.name.clone(),
-        Scope::Namespace(_) => policy.id.to_string().into(),
     }
 }
 

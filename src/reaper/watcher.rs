@@ -7,25 +7,68 @@
 //! A standby is fed and asked as the leader is, by [`Watcher::due`] with `is_leader` false: it goes through every rail and
 //! hands out nothing, so that a change of leader loses nothing and delays nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::board::{BoardRow, Counts, RowFilter};
-use super::deadlines::Deadlines;
-use super::missed::Registration;
+use super::acted::Acted;
+use super::answer::Disabled;
+use super::breaker::Breaker;
+use super::deadlines::{Deadlines, Uid};
+use super::missed::Missed;
+use super::nodes::Nodes;
 use super::options::WatcherOptions;
+use super::rate::Turns;
 use super::said::{BreakerTurn, Said};
-use super::step::{Answer, Attempt, LiveFacts, Step, What};
+use super::step::Attempt;
+use super::terms::{Terms, TermsTable};
 use crate::policy::snapshot::Snapshot;
-use crate::threshold::{WatchedNode, WatchedPod};
+use crate::threshold::ActionRules;
+
+mod answered;
+mod case;
+mod decide;
+mod feed;
+mod hand;
+mod rails;
+mod show;
+
+pub use rails::{RELEASE, ReleaseError};
+
+use case::Case;
+use hand::Hand;
 
 /// The state machine. See the module.
 #[derive(Debug)]
 pub struct Watcher {
     options: WatcherOptions,
+    rules: ActionRules,
     snapshot: Arc<Snapshot>,
+    has_snapshot: bool,
+    terms: TermsTable,
+    nothing: Arc<Terms>,
     records: Deadlines,
+    nodes: Nodes,
+    /// A list of pods is under way.
+    is_listing: bool,
+    /// All pods were told once.
+    is_listed: bool,
+    /// What the last call of [`Watcher::due`] said.
+    is_leader: bool,
+    /// The breaker let something go, which is not sorted yet.
+    is_released: bool,
+    /// The pods that are due, each with where it stands.
+    cases: HashMap<Uid, Case>,
+    turns: Turns,
+    breaker: Breaker,
+    hand: Hand,
+    acted: Acted,
+    disabled: Disabled,
+    missed: Missed,
+    /// Found overdue, and not yet said by this process.
+    unsaid: Vec<Uid>,
+    said: Vec<Said>,
 }
 
 /// What came due.
@@ -47,21 +90,33 @@ impl Due {
     }
 }
 
-/// Why the annotation that releases the breaker says nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{value}` releases nothing: write the time until which due pods are let go, RFC 3339, and after a blank what is held, \
-     such as `2026-01-31T12:00:00Z image_pull_backoff,found_overdue`; the time alone is everything"
-)]
-pub struct ReleaseError {
-    value: String,
-}
-
 impl Watcher {
     /// Nothing is known yet, and nothing comes due before pods and nodes were listed once and a snapshot was given.
     #[must_use]
     pub fn new(options: WatcherOptions) -> Self {
-        Self { options, snapshot: Arc::default(), records: Deadlines::new() }
+        Self {
+            rules: ActionRules { owners: options.owners.clone(), own_namespace: options.own_namespace.clone() },
+            snapshot: Arc::default(),
+            has_snapshot: false,
+            terms: TermsTable::default(),
+            nothing: Arc::default(),
+            records: Deadlines::new(),
+            nodes: Nodes::default(),
+            is_listing: false,
+            is_listed: false,
+            is_leader: false,
+            is_released: false,
+            cases: HashMap::new(),
+            turns: Turns::new(options.rate, options.namespace_rate),
+            breaker: Breaker::new(options.breaker),
+            hand: Hand::default(),
+            acted: Acted::default(),
+            disabled: Disabled::default(),
+            missed: Missed::default(),
+            unsaid: Vec::new(),
+            said: Vec::new(),
+            options,
+        }
     }
 
     /// The options it was made with.
@@ -70,97 +125,21 @@ impl Watcher {
         &self.options
     }
 
-    /// Takes in policies and namespaces. Says whether a relist of pods is wanted: policies that speak to the watcher, or
-    /// namespaces' labels, are others. Until the relist pods keep their deadlines by the older ones, and are judged by the
-    /// newer ones when they are read live.
+    /// Whether pods, nodes and policies were told once: before, nothing comes due.
     #[must_use]
-    pub fn snapshot(&mut self, snapshot: Arc<Snapshot>, _now: Timestamp) -> bool {
-        let is_other = !Arc::ptr_eq(&self.snapshot.policies, &snapshot.policies)
-            || !Arc::ptr_eq(&self.snapshot.namespaces, &snapshot.namespaces);
-        self.snapshot = snapshot;
-        is_other
-    }
-
-    /// Takes in the webhook's live registration; `None` where there is none, and then no pod counts as missed.
-    pub fn registration(&mut self, _registration: Option<Registration>, _now: Timestamp) {}
-
-    /// A list of all pods begins: at the start, after the watch lost its place, or because a snapshot wants it.
-    pub fn begin_list(&mut self) {
-        self.records.begin_list();
-    }
-
-    /// The list of pods is complete: forgets those that were not in it. Says how many.
-    pub fn end_list(&mut self, _now: Timestamp) -> usize {
-        self.records.end_list()
-    }
-
-    /// Takes in a pod, from a list or a watch.
-    pub fn pod(&mut self, _pod: &WatchedPod, _now: Timestamp) {}
-
-    /// A pod is gone.
-    pub fn gone(&mut self, uid: &str, _now: Timestamp) {
-        self.records.remove(uid);
-    }
-
-    /// A list of all nodes begins.
-    pub fn begin_nodes(&mut self) {}
-
-    /// The list of nodes is complete: those that were not in it do not exist.
-    pub fn end_nodes(&mut self, _now: Timestamp) {}
-
-    /// Takes in a node.
-    pub fn node(&mut self, _node: &WatchedNode, _now: Timestamp) {}
-
-    /// A node is gone.
-    pub fn node_gone(&mut self, _name: &str, _now: Timestamp) {}
-
-    /// Takes in the value of the annotation [`RELEASE`] on the watcher's Deployment. Each value works once, and again
-    /// given does nothing.
-    ///
-    /// # Errors
-    ///
-    /// When it is no such value.
-    pub fn release(&mut self, value: &str, _now: Timestamp) -> Result<(), ReleaseError> {
-        Err(ReleaseError { value: value.chars().take(64).collect() })
-    }
-
-    /// What came due and passed every rail, and what is to be said. For a standby nothing is handed out; a leader that
-    /// stops leading is one from the next call on, and what it has in hand comes up again later.
-    #[must_use]
-    pub fn due(&mut self, _now: Timestamp, _is_leader: bool) -> Due {
-        Due::default()
-    }
-
-    /// What comes next for an attempt, by what was read live.
-    #[must_use]
-    pub fn decide(&mut self, _attempt: &Attempt, _facts: &LiveFacts, _now: Timestamp) -> Step {
-        Step::Nothing
-    }
-
-    /// Takes in what the API server answered to the [`Act`](super::step::Act) for that pod.
-    #[must_use]
-    pub fn answered(&mut self, _pod_uid: &str, _answer: Answer, _now: Timestamp) -> What {
-        What::Unasked
+    pub const fn is_synced(&self) -> bool {
+        self.has_snapshot && self.is_listed && self.nodes.is_listed()
     }
 
     /// When [`Watcher::due`] has something next; `None` when nothing will without news. A moment that has passed is now.
     #[must_use]
-    pub fn next_at(&mut self, _now: Timestamp, _is_leader: bool) -> Option<Timestamp> {
-        None
-    }
-
-    /// The rows of the board: pods with a deadline, by time left.
-    #[must_use]
-    pub fn rows(&self, _now: Timestamp, _filter: &RowFilter) -> Vec<BoardRow> {
-        Vec::new()
-    }
-
-    /// What metrics are made of.
-    #[must_use]
-    pub fn counts(&mut self, _now: Timestamp) -> Counts {
-        Counts::default()
+    pub fn next_at(&mut self, now: Timestamp, is_leader: bool) -> Option<Timestamp> {
+        if !self.is_synced() {
+            return None;
+        }
+        let to_say = is_leader && (!self.said.is_empty() || !self.unsaid.is_empty());
+        let turn = self.turns.next_at(now).filter(|_| is_leader);
+        let times = [self.records.next_at(), self.breaker.next_at(), turn, to_say.then_some(now)];
+        times.into_iter().flatten().min()
     }
 }
-
-/// The annotation on the watcher's Deployment that lets go what the breaker holds.
-pub const RELEASE: &str = "stowage.dev/release-breaker";

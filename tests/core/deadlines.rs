@@ -1,12 +1,13 @@
 //! Properties of judging and of keeping deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use stowage::duration::{Threshold, parse};
-use stowage::reaper::deadlines::Deadlines;
+use stowage::reaper::deadlines::{Deadlines, Kin, Seen};
 use stowage::threshold::resolve::{Limit, Word};
 use stowage::threshold::spec::OnExceeded;
 use stowage::threshold::{Kept, NodeReadiness, State, Thresholds, WatchedPod, evaluate};
@@ -107,7 +108,8 @@ fn pods() -> impl Strategy<Value = Vec<(WatchedPod, u8)>> {
 
 fn feed(deadlines: &mut Deadlines, pod: &WatchedPod, policy: u8) {
     let kept = Kept::next(deadlines.kept(&pod.metadata.uid).as_ref(), pod, at(0));
-    deadlines.upsert(pod, &kept, &evaluate(pod, NodeReadiness::Unheard, &thresholds(policy), at(0)));
+    let verdict = &evaluate(pod, NodeReadiness::Unheard, &thresholds(policy), at(0));
+    deadlines.upsert(&Seen { pod, kept: &kept, verdict, terms: &Arc::default(), kin: Kin::Bare });
 }
 
 fn held(deadlines: &Deadlines, pods: &[(WatchedPod, u8)]) -> BTreeMap<String, Option<Timestamp>> {

@@ -42,4 +42,5 @@ mod rules;
 mod sub_path_expr;
 mod threshold;
 mod unharmed;
+mod watcher;
 mod world;

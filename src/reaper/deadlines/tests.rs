@@ -4,7 +4,11 @@ use crate::threshold::pod::OwnerReference;
 /// Tracks the pod, with what is kept of it.
 fn track(deadlines: &mut Deadlines, pod: &WatchedPod, verdict: &Verdict) -> bool {
     let kept = Kept::next(deadlines.kept(&pod.metadata.uid).as_ref(), pod, at(0));
-    deadlines.upsert(pod, &kept, verdict)
+    keep(deadlines, pod, &kept, verdict)
+}
+
+fn keep(deadlines: &mut Deadlines, pod: &WatchedPod, kept: &Kept, verdict: &Verdict) -> bool {
+    deadlines.upsert(&Seen { pod, kept, verdict, terms: &Arc::default(), kin: Kin::Bare })
 }
 
 #[test]
@@ -31,7 +35,7 @@ fn a_record_knows_its_siblings_whatever_they_become() {
     assert!(deadlines.has_run("a"), "it ran before");
     deadlines.begin_list();
     track(&mut deadlines, &owned("d"), &verdict(State::ImagePullBackoff, None));
-    assert_eq!((deadlines.end_list(), deadlines.siblings("d")), (4, siblings(0, 0)));
+    assert_eq!((deadlines.end_list().len(), deadlines.siblings("d")), (4, siblings(0, 0)));
     assert!(deadlines.tallies.is_empty());
 }
 
@@ -41,7 +45,7 @@ fn what_is_kept_of_a_pod_comes_back_and_a_record_stays_small() {
     object.metadata.creation_timestamp = Some(at(1_000));
     let kept = Kept::next(None, &object, at(5_000));
     let mut deadlines = Deadlines::new();
-    deadlines.upsert(&object, &kept, &verdict(kept.state, None));
+    keep(&mut deadlines, &object, &kept, &verdict(kept.state, None));
     assert_eq!(deadlines.kept("a"), Some(kept));
     assert!(size_of::<Record>() <= 88, "{} bytes", size_of::<Record>());
 }
@@ -100,11 +104,11 @@ fn a_postponed_deadline_does_not_wake_early() {
     track(&mut deadlines, &pod("a"), &verdict(State::Running, Some(50)));
     assert_eq!(deadlines.next_at(), Some(at(50)));
     assert!(names(&mut deadlines, 49).is_empty());
-    assert!(deadlines.postpone("a", at(60)));
+    assert!(deadlines.postpone(Uid::of("a"), at(60)));
     assert!(names(&mut deadlines, 59).is_empty());
     let due: Vec<DuePod> = deadlines.due(at(60)).collect();
     assert_eq!(due[0].deadline, at(50), "lateness counts from the deadline");
-    assert!(deadlines.postpone("a", at(70)), "to retry after it has come up");
+    assert!(deadlines.postpone(Uid::of("a"), at(70)), "to retry after it has come up");
     assert_eq!(names(&mut deadlines, 70), ["a"]);
 }
 
@@ -120,7 +124,7 @@ fn a_removed_pod_never_comes_up_and_one_of_the_same_name_is_another() {
     assert!(deadlines.remove("old"));
     assert!(!deadlines.remove("old"));
     assert_eq!(names(&mut deadlines, 30), ["new"]);
-    assert!(!deadlines.postpone("old", at(40)));
+    assert!(!deadlines.postpone(Uid::of("old"), at(40)));
 }
 
 #[test]
@@ -131,7 +135,7 @@ fn a_list_drops_the_pods_that_are_not_in_it() {
     }
     deadlines.begin_list();
     track(&mut deadlines, &pod("b"), &verdict(State::Running, Some(10)));
-    assert_eq!(deadlines.end_list(), 1);
+    assert_eq!(deadlines.end_list(), [Uid::of("a")]);
     assert_eq!(names(&mut deadlines, 10), ["b"]);
 }
 
@@ -168,4 +172,26 @@ fn the_farthest_deadline_is_held_and_never_comes_up_too_soon() {
     track(&mut deadlines, &pod("a"), &far);
     assert_eq!(deadlines.next_at(), Some(farthest()));
     assert_eq!(deadlines.due(at(4_000_000_000)).count(), 0);
+}
+
+#[test]
+fn names_that_many_share_are_kept_once_and_go_with_the_last() {
+    let mut deadlines = Deadlines::new();
+    for (uid, node) in [("a", "n1"), ("b", "n1"), ("c", "n2")] {
+        let mut pod = pod(uid);
+        pod.spec.node_name = node.to_owned();
+        track(&mut deadlines, &pod, &verdict(State::Running, None));
+    }
+    let mut on: Vec<String> = deadlines.on_node("n1").into_iter().map(|uid| deadlines.text(uid)).collect();
+    on.sort();
+    assert_eq!(on, ["a", "b"]);
+    assert_eq!((deadlines.nodes.len(), deadlines.namespaces.len()), (2, 1));
+    let mut moved = pod("c");
+    moved.spec.node_name = "n3".to_owned();
+    track(&mut deadlines, &moved, &verdict(State::Running, None));
+    assert!(deadlines.on_node("n2").is_empty());
+    assert_eq!(deadlines.node(deadlines.record(Uid::of("c")).unwrap()), "n3");
+    assert!(["a", "b", "c"].into_iter().all(|uid| deadlines.remove(uid)));
+    assert_eq!((deadlines.nodes.len(), deadlines.namespaces.len()), (0, 0));
+    assert_eq!(deadlines.in_state(State::Running), 0);
 }

@@ -1,0 +1,151 @@
+//! Who comes next: token buckets over all and for each namespace, the oldest first, the namespaces in turn.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::deadlines::Uid;
+use super::options::Rate;
+
+/// A token bucket, as the moment at which it is full again, in microseconds.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    full_at: i64,
+    interval: i64,
+    burst: i64,
+}
+
+impl Bucket {
+    /// A full one. At once it gives what one second allows, and at least one.
+    fn new(rate: Rate) -> Self {
+        let per = i64::try_from(rate.per.as_micros()).unwrap_or(i64::MAX);
+        let interval = (per / i64::from(rate.count)).max(1);
+        Self { full_at: i64::MIN, interval, burst: (1_000_000 / interval).max(1) }
+    }
+
+    /// When the next token is there. A clock that jumped back does not make the bucket emptier than empty.
+    fn free_at(&self, now: i64) -> i64 {
+        let full_at = self.full_at.min(now.saturating_add(self.interval.saturating_mul(self.burst))).max(now);
+        full_at.saturating_sub(self.interval.saturating_mul(self.burst - 1))
+    }
+
+    fn take(&mut self, now: i64) {
+        let most = now.saturating_add(self.interval.saturating_mul(self.burst));
+        self.full_at = self.full_at.max(now).saturating_add(self.interval).min(most);
+    }
+
+    const fn give_back(&mut self) {
+        self.full_at = self.full_at.saturating_sub(self.interval);
+    }
+}
+
+/// Due pods that wait for their turn.
+#[derive(Debug)]
+pub struct Turns {
+    overall: Option<Bucket>,
+    each: Option<Rate>,
+    lines: HashMap<Arc<str>, Line>,
+    turn: u64,
+    len: usize,
+}
+
+/// The pods of one namespace, the oldest deadline first.
+#[derive(Debug)]
+struct Line {
+    bucket: Option<Bucket>,
+    /// The turn in which it was served last.
+    served: u64,
+    pods: BTreeSet<(Timestamp, Uid)>,
+}
+
+/// Lines that are kept though nobody stands in them.
+const SLACK: usize = 64;
+
+impl Turns {
+    /// Nobody waits, and all buckets are full.
+    #[must_use]
+    pub fn new(overall: Option<Rate>, each: Option<Rate>) -> Self {
+        Self { overall: overall.map(Bucket::new), each, lines: HashMap::new(), turn: 0, len: 0 }
+    }
+
+    /// A pod joins the line of its namespace.
+    pub fn join(&mut self, namespace: &Arc<str>, deadline: Timestamp, uid: Uid) {
+        if self.lines.len() > SLACK && !self.lines.contains_key(namespace) {
+            let most = self.len + SLACK;
+            // An empty line is kept for its bucket, which a second fills; there is no hurry to forget it.
+            if self.lines.len() > most {
+                self.lines.retain(|_, line| !line.pods.is_empty());
+            }
+        }
+        let each = self.each;
+        let line = self.lines.entry(namespace.clone()).or_insert_with(|| Line {
+            bucket: each.map(Bucket::new),
+            served: 0,
+            pods: BTreeSet::new(),
+        });
+        self.len += usize::from(line.pods.insert((deadline, uid)));
+    }
+
+    /// A pod leaves the line.
+    pub fn leave(&mut self, namespace: &str, deadline: Timestamp, uid: Uid) {
+        if let Some(line) = self.lines.get_mut(namespace) {
+            self.len -= usize::from(line.pods.remove(&(deadline, uid)));
+        }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nobody waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The next one whose turn it is: of the namespaces that have a token the one that was served longest ago, in it the
+    /// oldest. It takes a token of both buckets.
+    pub fn next(&mut self, now: Timestamp) -> Option<Uid> {
+        let now = now.as_microsecond();
+        if self.len == 0 || self.overall.is_some_and(|bucket| bucket.free_at(now) > now) {
+            return None;
+        }
+        let lines = self.lines.values_mut().filter(|line| !line.pods.is_empty());
+        let free = lines.filter(|line| line.bucket.is_none_or(|bucket| bucket.free_at(now) <= now));
+        let line = free.min_by_key(|line| (line.served, line.pods.first().copied()))?;
+        let (_, uid) = line.pods.pop_first()?;
+        self.len -= 1;
+        self.turn += 1;
+        line.served = self.turn;
+        if let Some(bucket) = &mut line.bucket {
+            bucket.take(now);
+        }
+        if let Some(bucket) = &mut self.overall {
+            bucket.take(now);
+        }
+        Some(uid)
+    }
+
+    /// The token was for nothing: nothing is removed.
+    pub fn give_back(&mut self, namespace: &str) {
+        if let Some(bucket) = self.lines.get_mut(namespace).and_then(|line| line.bucket.as_mut()) {
+            bucket.give_back();
+        }
+        if let Some(bucket) = &mut self.overall {
+            bucket.give_back();
+        }
+    }
+
+    /// When somebody's turn comes; `None` where nobody waits.
+    #[must_use]
+    pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let now = now.as_microsecond();
+        let lines = self.lines.values().filter(|line| !line.pods.is_empty());
+        let first = lines.map(|line| line.bucket.map_or(now, |bucket| bucket.free_at(now))).min()?;
+        let overall = self.overall.map_or(now, |bucket| bucket.free_at(now));
+        Timestamp::from_microsecond(first.max(overall)).ok()
+    }
+}
