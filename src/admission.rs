@@ -3,17 +3,19 @@
 //! The review is decoded in one pass into borrowed views; nothing of the object is built or written back. Errors tell
 //! where the bytes are wrong and never quote them.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::{Serialize, de::IgnoredAny};
+use serde::de::IgnoredAny;
 
+use self::wire::{Request, Response, Review, Status, encode, put_patch};
 use crate::{
     inject::{
         Decision, PodContext, decide,
         report::{Refusal, StepOutcome},
     },
-    json::{self, Str, read_members},
+    json::{self, Str},
     pod::PodView,
     policy::snapshot::Snapshot,
     reason::Reason,
@@ -26,8 +28,6 @@ pub const API_VERSION: &str = "admission.k8s.io/v1";
 const WARNING_LENGTH: usize = 256;
 /// Most warnings; all of them together may have 4096 characters.
 const WARNINGS: usize = 10;
-/// An answer without its patch mostly has its place in so many bytes.
-const ENVELOPE: usize = 1024;
 
 /// The answer to a review.
 #[derive(Debug)]
@@ -124,62 +124,6 @@ pub enum Unreadable {
     /// The creation of a pod without the pod.
     #[error("the AdmissionReview of a pod's creation has no request.object")]
     NoObject,
-}
-
-#[derive(Default)]
-struct Review<'a, T> {
-    api_version: Option<Str<'a>>,
-    kind: Option<Str<'a>>,
-    request: Option<Request<'a, T>>,
-}
-
-#[derive(Default)]
-struct Request<'a, T> {
-    uid: Option<Str<'a>>,
-    resource: Option<Resource<'a>>,
-    sub_resource: Option<Str<'a>>,
-    namespace: Option<Str<'a>>,
-    operation: Option<Str<'a>>,
-    dry_run: Option<bool>,
-    object: Option<T>,
-}
-
-#[derive(Default)]
-struct Resource<'a> {
-    group: Option<Str<'a>>,
-    version: Option<Str<'a>>,
-    resource: Option<Str<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    response: Response<'a>,
-}
-
-#[derive(Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Status>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    audit_annotations: BTreeMap<&'static str, String>,
-}
-
-#[derive(Serialize)]
-struct Status {
-    status: &'static str,
-    message: String,
-    reason: &'static str,
-    code: u16,
 }
 
 /// Answers a review.
@@ -334,25 +278,6 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     Admitted { body, outcome, summary, advice: None }
 }
 
-/// Puts the patch into an answer that has all but it. Base64 needs no JSON escapes, and looking for them would cost as
-/// much as the encoding.
-fn put_patch(body: &mut Vec<u8>, patch: &[u8]) {
-    const END: &[u8] = b"}}";
-    if !body.ends_with(END) {
-        return;
-    }
-    body.truncate(body.len() - END.len());
-    let length = patch.len().div_ceil(3) * 4;
-    body.reserve(length + 16);
-    body.extend_from_slice(b",\"patch\":\"");
-    let start = body.len();
-    body.resize(start + length, 0);
-    // There is room for just what is written.
-    let written = body.get_mut(start..).and_then(|room| STANDARD.encode_slice(patch, room).ok());
-    body.truncate(start + written.unwrap_or_default());
-    body.extend_from_slice(b"\"}}");
-}
-
 fn audit(decision: &Decision<'_>, summary: &Summary) -> BTreeMap<&'static str, String> {
     let mut audit = BTreeMap::from([("policies", summary.policies.join(","))]);
     for (name, skipped) in [("injected", false), ("skipped", true)] {
@@ -397,15 +322,6 @@ pub fn shorten(warnings: &[String]) -> Vec<String> {
     short
 }
 
-/// Writes an answer, with `room` bytes for what is put into it afterwards.
-fn encode(response: Response<'_>, room: usize) -> Vec<u8> {
-    let answer = Answer { kind: "AdmissionReview", api_version: API_VERSION, response };
-    let mut body = Vec::with_capacity(ENVELOPE + room);
-    // Strings and numbers only, and memory takes all that is written: there is nothing here that can fail.
-    let _ = serde_json::to_writer(&mut body, &answer);
-    body
-}
-
 /// The answer to a review as `inject -o review` shows it, without a review that asked.
 #[must_use]
 pub fn review_of(uid: &str, decision: &Result<Decision<'_>, Refusal>) -> Vec<u8> {
@@ -418,18 +334,6 @@ pub fn review_of(uid: &str, decision: &Result<Decision<'_>, Refusal>) -> Vec<u8>
         Err(refusal) => refused(uid, refusal, Summary::default()).body,
     }
 }
-
-read_members!(Review<T> { "apiVersion" => api_version, "kind" => kind, "request" => request });
-read_members!(Request<T> {
-    "uid" => uid,
-    "resource" => resource,
-    "subResource" => sub_resource,
-    "namespace" => namespace,
-    "operation" => operation,
-    "dryRun" => dry_run,
-    "object" => object,
-});
-read_members!(Resource { "group" => group, "version" => version, "resource" => resource });
 
 impl Outcome {
     /// The word that metrics and logs use.

@@ -5,15 +5,23 @@
 //! alternatives stays as it is, which makes every merge a fixed point. A term without requirements
 //! matches no node and is left alone: adding to it would make it match some.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet, hash_map::RandomState},
-    hash::BuildHasher,
-};
+mod same;
+mod term;
+
+use std::collections::{HashMap, hash_map::RandomState};
 
 use k8s_openapi::api::core::v1 as core;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub(super) use self::term::fields;
+pub(crate) use self::term::{
+    all_of, expressions, expressions_mut, is_blank, label_requirement, label_term, push_expression, requirement_parts,
+    show_requirement,
+};
+use self::{
+    same::{is_same, same_hash, to_json},
+    term::{Requirements, TermPlaces, add_requirements, append_new, count, one_of},
+};
 use crate::reason::{Note, Reason};
 
 /// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
@@ -25,8 +33,6 @@ pub const MAX_REQUIREMENTS: usize = 20_000;
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 const TERMS: &str = "nodeSelectorTerms";
-const EXPRESSIONS: &str = "matchExpressions";
-const FIELDS: &str = "matchFields";
 
 /// An affinity of a policy, checked by [`crate::placement::rules::affinity`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -174,48 +180,6 @@ pub(super) fn settle(affinity: &mut Option<Map<String, Value>>, before: &Option<
     }
 }
 
-/// Where terms stand in a list, by what they require: a set of requirements, each with a set of values.
-struct TermPlaces {
-    hasher: RandomState,
-    places: HashMap<u64, Vec<usize>>,
-}
-
-impl TermPlaces {
-    fn of(terms: &[Value]) -> Self {
-        let mut places = Self { hasher: RandomState::new(), places: HashMap::new() };
-        for (place, term) in terms.iter().enumerate() {
-            places.add(place, term);
-        }
-        places
-    }
-
-    fn add(&mut self, place: usize, term: &Value) {
-        let hash = self.hash(term);
-        self.places.entry(hash).or_default().push(place);
-    }
-
-    /// Where a term of `terms` stands that asks for the same.
-    fn find(&self, terms: &[Value], wanted: &Value) -> Option<usize> {
-        let places = self.places.get(&self.hash(wanted))?;
-        let wanted = Requirements::of(wanted);
-        let is_same = |place: &&usize| terms.get(**place).is_some_and(|term| Requirements::of(term).0 == wanted.0);
-        places.iter().find(is_same).copied()
-    }
-
-    /// Finds the place no more.
-    fn take(&mut self, place: usize, term: &Value) {
-        let hash = self.hash(term);
-        if let Some(places) = self.places.get_mut(&hash) {
-            places.retain(|other| *other != place);
-        }
-    }
-
-    fn hash(&self, term: &Value) -> u64 {
-        let requirements = Requirements::of(term);
-        requirements.0.iter().fold(0, |sum, one| sum.wrapping_add(self.hasher.hash_one(one)))
-    }
-}
-
 /// Whether nothing is required, which matches every node; an empty list of terms matches none.
 pub(crate) fn is_unconstrained(affinity: &Option<Map<String, Value>>) -> bool {
     required(affinity).is_none()
@@ -271,125 +235,6 @@ pub(crate) fn conjoin(
     Ok(pending.len() + append_new(terms, products))
 }
 
-/// Appends those that are not there yet, and says how many.
-fn append_new(terms: &mut Vec<Value>, products: Vec<Value>) -> usize {
-    if products.is_empty() {
-        return 0;
-    }
-    let mut places = TermPlaces::of(terms);
-    let before = terms.len();
-    for product in products {
-        if places.find(terms, &product).is_none() {
-            places.add(terms.len(), &product);
-            terms.push(product);
-        }
-    }
-    terms.len() - before
-}
-
-/// A term that asks for one label requirement.
-pub(crate) fn label_term(key: &str, operator: &str, value: &str) -> Value {
-    json!({EXPRESSIONS: [label_requirement(key, operator, value)]})
-}
-
-/// A term that asks for all of `requirements` on labels.
-pub(crate) fn all_of(requirements: &[Value]) -> Value {
-    json!({EXPRESSIONS: requirements})
-}
-
-/// One requirement on a label.
-pub(crate) fn label_requirement(key: &str, operator: &str, value: &str) -> Value {
-    json!({"key": key, "operator": operator, "values": [value]})
-}
-
-/// A term's requirements on labels.
-pub(crate) fn expressions(term: &Value) -> &[Value] {
-    requirements(term, EXPRESSIONS)
-}
-
-/// A term's requirements on fields.
-pub(super) fn fields(term: &Value) -> &[Value] {
-    requirements(term, FIELDS)
-}
-
-/// A term's requirements on labels, to edit in place; `None` where there are none.
-pub(crate) fn expressions_mut(term: &mut Value) -> Option<&mut Vec<Value>> {
-    term.get_mut(EXPRESSIONS)?.as_array_mut()
-}
-
-/// Whether the term has no requirement, so that it matches no node at all.
-pub(crate) fn is_blank(term: &Value) -> bool {
-    expressions(term).is_empty() && fields(term).is_empty()
-}
-
-/// Adds a requirement on a label to a term.
-pub(crate) fn push_expression(term: &mut Value, requirement: Value) {
-    push_requirement(term, EXPRESSIONS, requirement);
-}
-
-/// The requirement's key, operator and values.
-pub(crate) fn requirement_parts(requirement: &Value) -> (&str, &str, &[Value]) {
-    let text = |name| requirement.get(name).and_then(Value::as_str).unwrap_or_default();
-    let values = requirement.get("values").and_then(Value::as_array);
-    (text("key"), text("operator"), values.map(Vec::as_slice).unwrap_or_default())
-}
-
-fn requirements<'a>(term: &'a Value, field: &str) -> &'a [Value] {
-    let list = term.get(field).and_then(Value::as_array);
-    list.map(Vec::as_slice).unwrap_or_default()
-}
-
-fn push_requirement(term: &mut Value, field: &str, requirement: Value) {
-    let Some(term) = term.as_object_mut() else {
-        return;
-    };
-    let list = term.entry(field).or_insert_with(|| Value::Array(Vec::new()));
-    if list.is_null() {
-        *list = Value::Array(Vec::new());
-    }
-    if let Some(list) = list.as_array_mut() {
-        list.push(requirement);
-    }
-}
-
-/// What a term requires: every requirement once, its values as a set.
-struct Requirements<'t>(HashSet<(&'static str, &'t str, &'t str, Vec<Cow<'t, str>>)>);
-
-impl<'t> Requirements<'t> {
-    fn of(term: &'t Value) -> Self {
-        let all = [EXPRESSIONS, FIELDS]
-            .into_iter()
-            .flat_map(|field| requirements(term, field).iter().map(move |requirement| Self::one(field, requirement)));
-        Self(all.collect())
-    }
-
-    fn one(field: &'static str, requirement: &'t Value) -> (&'static str, &'t str, &'t str, Vec<Cow<'t, str>>) {
-        let (key, operator, values) = requirement_parts(requirement);
-        let text = |value: &'t Value| value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed);
-        let mut values: Vec<Cow<'_, str>> = values.iter().map(text).collect();
-        values.sort_unstable();
-        values.dedup();
-        (field, key, operator, values)
-    }
-}
-
-/// How many requirements a term has.
-fn count(term: &Value) -> usize {
-    expressions(term).len() + fields(term).len()
-}
-
-fn add_requirements(term: &mut Value, wanted: &Value) {
-    let own = Requirements::of(term);
-    let wanted = [EXPRESSIONS, FIELDS]
-        .into_iter()
-        .flat_map(|field| requirements(wanted, field).iter().map(move |requirement| (field, requirement)));
-    let missing: Vec<_> =
-        wanted.filter(|(field, requirement)| !own.0.contains(&Requirements::one(field, requirement))).collect();
-    for (field, requirement) in missing {
-        push_requirement(term, field, requirement.clone());
-    }
-}
-
 /// The list at the end of `path`, with what is absent or null on the way made; `None` where
 /// something of another type is in the way.
 fn list_mut<'a>(affinity: &'a mut Option<Map<String, Value>>, path: &[&str]) -> Option<&'a mut Vec<Value>> {
@@ -407,83 +252,4 @@ fn list_mut<'a>(affinity: &'a mut Option<Map<String, Value>>, path: &[&str]) -> 
         *list = Value::Array(Vec::new());
     }
     list.as_array_mut()
-}
-
-/// Whether both are one element for the API server, which drops what is null or an empty list: what
-/// a policy added must be found again after it has been through there.
-fn is_same(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Object(one), Value::Object(other)) => {
-            let mut keys = one.keys().chain(other.keys());
-            keys.all(|key| match (present(one, key), present(other, key)) {
-                (Some(one), Some(other)) => is_same(one, other),
-                (one, other) => one.is_none() && other.is_none(),
-            })
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
-        }
-        _ => one == other,
-    }
-}
-
-/// Equal for elements that are the [same](is_same).
-fn same_hash(hasher: &RandomState, value: &Value) -> u64 {
-    match value {
-        Value::Object(object) => {
-            let members = object.iter().filter(|(key, value)| !is_dropped(key, value));
-            members.fold(1, |sum, (key, value)| sum.wrapping_add(hasher.hash_one((key, same_hash(hasher, value)))))
-        }
-        Value::Array(list) => list.iter().fold(2, |sum, value| hasher.hash_one((sum, same_hash(hasher, value)))),
-        value => hasher.hash_one(value),
-    }
-}
-
-fn present<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
-    object.get(key).filter(|value| !is_dropped(key, value))
-}
-
-fn is_dropped(key: &str, value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        // An empty selector object selects everything and is kept; only this map is `omitempty`.
-        Value::Object(map) => map.is_empty() && key == "matchLabels",
-        _ => false,
-    }
-}
-
-fn one_of(terms: &[Value]) -> String {
-    match terms {
-        [one] => {
-            let shown: Vec<String> = expressions(one).iter().chain(fields(one)).map(show_requirement).collect();
-            shown.join(" and ")
-        }
-        many => format!("one of {} alternatives", many.len()),
-    }
-}
-
-/// A requirement as one reads it: `key In [a, b]`.
-pub(crate) fn show_requirement(requirement: &Value) -> String {
-    let (key, operator, values) = requirement_parts(requirement);
-    let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-    if values.is_empty() { format!("{key} {operator}") } else { format!("{key} {operator} [{}]", values.join(", ")) }
-}
-
-fn to_json(wire: &impl serde::Serialize) -> Value {
-    let mut value = serde_json::to_value(wire)
-        .expect("Kubernetes types hold strings, numbers and string-keyed maps, which are JSON");
-    drop_blank(&mut value);
-    value
-}
-
-fn drop_blank(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            object.retain(|key, value| !is_dropped(key, value));
-            object.values_mut().for_each(drop_blank);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_blank),
-        _ => {}
-    }
 }

@@ -8,6 +8,8 @@ mod environment;
 mod identity;
 mod mount;
 mod storage;
+mod v3io;
+mod variables;
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,8 @@ use crate::{
         compile::{
             checker::Checker,
             mount::WrittenMount,
-            storage::{azure_env, gcs_unit, one_volume, s3_plain_keys},
+            storage::one_volume,
+            variables::{azure_env, gcs_unit, s3_plain_keys},
         },
         fragment::{Fragment, Hole},
         modifier::{EnvUnit, Unit, VolumeUnit},
