@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -37,6 +38,8 @@ pub(crate) struct Cluster {
     pub(crate) token: &'static str,
     pub(crate) tls: TlsConnector,
     pub(crate) ca_pem: String,
+    /// Keys and certificates of the API server; empty where somebody else has started it.
+    keys: PathBuf,
     programs: Vec<Program>,
 }
 
@@ -128,14 +131,60 @@ impl Cluster {
             .arg(flag("service-account-signing-key-file", "accounts.key"));
         let apiserver = Program::start(&command, own);
         let ca_pem = authority.certificate_pem();
-        let cluster = Self { programs: vec![etcd, apiserver], ..Self::at(address, ca_pem) };
+        let keys = apiserver.folder.clone();
+        let cluster = Self { programs: vec![etcd, apiserver], keys, ..Self::at(address, ca_pem) };
         cluster.await_ready();
         cluster
     }
 
     /// An API server that somebody else starts.
     pub(crate) fn at(address: SocketAddr, ca_pem: &str) -> Self {
-        Self { address, token: TOKEN, tls: trusting(ca_pem), ca_pem: ca_pem.to_owned(), programs: Vec::new() }
+        Self {
+            address,
+            token: TOKEN,
+            tls: trusting(ca_pem),
+            ca_pem: ca_pem.to_owned(),
+            keys: PathBuf::new(),
+            programs: Vec::new(),
+        }
+    }
+
+    /// Runs these controllers of kube-controller-manager from now on; `false`, said once, where it is not there.
+    pub(crate) fn run_controllers(&mut self, controllers: &str) -> bool {
+        let Some(program) = find("kube-controller-manager") else {
+            skipped("no kube-controller-manager: no controller makes pods");
+            return false;
+        };
+        let folder = tempfile::tempdir().unwrap().keep();
+        let kubeconfig = folder.join("kubeconfig");
+        fs::write(&kubeconfig, self.kubeconfig(self.token)).unwrap();
+        fs::write(folder.join("ca.crt"), &self.ca_pem).unwrap();
+        let mut command = Command::new(program);
+        for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            command.arg(format!("--{flag}={}", kubeconfig.display()));
+        }
+        command
+            .arg(format!("--controllers={controllers}"))
+            .args(["--leader-elect=false", "--bind-address=127.0.0.1"])
+            .arg(format!("--secure-port={}", free_address().port()))
+            .arg(format!("--cert-dir={}", folder.join("certs").display()))
+            .arg(format!("--root-ca-file={}", folder.join("ca.crt").display()))
+            .arg(format!("--service-account-private-key-file={}", self.keys.join("accounts.key").display()));
+        self.programs.push(Program::start(&command, folder));
+        true
+    }
+
+    /// A kubeconfig for whoever has this token.
+    pub(crate) fn kubeconfig(&self, token: &str) -> String {
+        let authority = STANDARD.encode(&self.ca_pem);
+        let server = format!("https://{}", self.address);
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority-data": authority}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        })
+        .to_string()
     }
 
     /// A client as Stowage uses it, of the administrator.

@@ -13,4 +13,5 @@ mod e2e;
 mod overlays;
 mod policies;
 mod refusals;
+mod watcher;
 mod webhook;
