@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
 
-use self::wire::{Request, Response, Review, Status, encode, put_patch};
+use self::wire::{RefusalStatus, Request, Response, Review, encode, put_patch};
 use crate::{
     inject::{
         Decision, PodContext, decide,
@@ -250,7 +250,7 @@ fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
     let (field, message) = (cut(field), cut(message));
     summary.refusal = Some(Refusal { policy: policy.clone(), field, reason: *reason, message });
     let message = format!("stowage: {}", refusal.message);
-    let status = Some(Status { status: "Failure", message, reason: "Invalid", code: 422 });
+    let status = Some(RefusalStatus { status: "Failure", message, reason: "Invalid", code: 422 });
     let response = Response { uid, allowed: false, status, ..Response::default() };
     Admitted { body: encode(response, 0), outcome: Outcome::Refused, summary, advice: None }
 }

@@ -51,7 +51,7 @@ use crate::{
     policy::{
         Policy,
         snapshot::{Classes, Snapshot},
-        template::Facts,
+        template::PlaceholderValues,
     },
     reason::{Note, Reason},
 };
@@ -283,11 +283,16 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     }
 
     /// What placeholders of `policy` resolve to.
-    fn facts(&self, policy: &Policy) -> Facts<'a> {
+    fn facts(&self, policy: &Policy) -> PlaceholderValues<'a> {
         let index = self.policies.iter().position(|other| other.id == policy.id);
         let username = index.and_then(|index| self.usernames.get(index)).and_then(Option::as_deref);
         let namespace = self.context.namespace;
-        Facts { namespace, service_account: self.original.service_account(), username, labels: self.original }
+        PlaceholderValues {
+            namespace,
+            service_account: self.original.service_account(),
+            username,
+            labels: self.original,
+        }
     }
 
     /// Whether what was put so far has its place in a patch.

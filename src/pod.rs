@@ -21,14 +21,14 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct PodView<'a> {
     /// `metadata`.
-    pub metadata: Option<Metadata<'a>>,
+    pub metadata: Option<MetadataView<'a>>,
     /// `spec`.
-    pub spec: Option<Spec<'a>>,
+    pub spec: Option<SpecView<'a>>,
 }
 
 /// `metadata` of a pod.
 #[derive(Debug, Default)]
-pub struct Metadata<'a> {
+pub struct MetadataView<'a> {
     /// `name`; absent where the API server is to make one.
     pub name: Option<Str<'a>>,
     /// `generateName`.
@@ -38,12 +38,12 @@ pub struct Metadata<'a> {
     /// `annotations`; the values may be large, so they stay raw.
     pub annotations: Option<Fields<'a, Raw<'a>>>,
     /// `ownerReferences`.
-    pub owner_references: Option<Vec<Owner<'a>>>,
+    pub owner_references: Option<Vec<OwnerView<'a>>>,
 }
 
 /// One of a pod's `ownerReferences`.
 #[derive(Debug, Default)]
-pub struct Owner<'a> {
+pub struct OwnerView<'a> {
     /// `apiVersion`.
     pub api_version: Option<Str<'a>>,
     /// `kind`.
@@ -58,7 +58,7 @@ pub struct Owner<'a> {
 
 /// `spec` of a pod.
 #[derive(Debug, Default)]
-pub struct Spec<'a> {
+pub struct SpecView<'a> {
     /// `volumes`.
     pub volumes: Option<Vec<VolumeView<'a>>>,
     /// `initContainers`.
@@ -98,12 +98,12 @@ pub struct Spec<'a> {
     /// `topologySpreadConstraints`.
     pub topology_spread_constraints: Option<Raw<'a>>,
     /// `os`.
-    pub os: Option<Os<'a>>,
+    pub os: Option<OsView<'a>>,
 }
 
 /// `os` of a pod.
 #[derive(Debug, Default)]
-pub struct Os<'a> {
+pub struct OsView<'a> {
     /// `linux` or `windows`.
     pub name: Option<Str<'a>>,
 }
@@ -246,7 +246,7 @@ impl<'a> PodView<'a> {
     }
 
     /// The owners that control the pod: one at most, once the API server has looked at it.
-    pub fn controllers(&self) -> impl Iterator<Item = &Owner<'a>> {
+    pub fn controllers(&self) -> impl Iterator<Item = &OwnerView<'a>> {
         let owners = self.metadata.iter().filter_map(|metadata| metadata.owner_references.as_ref()).flatten();
         owners.filter(|owner| owner.controller == Some(true))
     }

@@ -29,7 +29,7 @@ use crate::{
     placement::{Affinity, Toleration, preemption::Preemption},
     policy::{
         fragment::Fragment,
-        modifier::{EnvUnit, Modifier, Unit},
+        modifier::{EnvUnit, Injectable, Modifier},
         spec::{AutoMountType, ImagePullPolicy, OnConflict, Store},
         template::Template,
     },
@@ -143,30 +143,30 @@ pub struct AutoMount {
     /// What `auto` comes to.
     pub auto: AutoMountType,
     /// What each type puts into the pod.
-    pub variants: Vec<(AutoMountType, Unit)>,
+    pub variants: Vec<(AutoMountType, Injectable)>,
 }
 
 /// Polyaxon's catalogue.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     /// What runs read, by name.
-    pub data: Vec<Entry>,
+    pub data: Vec<CatalogueEntry>,
     /// Where runs write, by name.
-    pub outputs: Vec<Entry>,
+    pub outputs: Vec<CatalogueEntry>,
     /// The outputs entry for pods that name none.
     pub default_outputs: Option<String>,
 }
 
 /// One entry of the catalogue.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// Its name in the catalogue.
     pub name: String,
     /// Path within the spec, such as `persistence.data.data1`.
     pub path: String,
     /// The volume, or the variable that carries a store's secret, and behind it the same under a name for shells where
     /// its own is none.
-    pub unit: Unit,
+    pub unit: Injectable,
     /// Mount path or bucket, a JSON string: what POLYAXON_RUN_DATA_PATHS and POLYAXON_RUN_OUTPUTS_PATH say.
     pub location: Fragment,
     /// What a cloud store adds.
@@ -185,7 +185,7 @@ pub struct StoreEntry {
     /// Key within the secret, and name of the variable that carries it.
     pub key: Option<String>,
     /// What plain SDKs of that cloud read; one entry of each cloud gets it.
-    pub sdk: Unit,
+    pub sdk: Injectable,
 }
 
 impl Policy {

@@ -22,6 +22,6 @@ pub mod reload;
 mod route;
 pub mod tls;
 
-pub use self::decide::{Answer, Decide};
+pub use self::decide::{Decide, HttpAnswer};
 pub use self::limits::Limits;
 pub use self::listener::serve;

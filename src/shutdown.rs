@@ -16,7 +16,7 @@ use tracing::info;
 
 /// How far the program is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ShutdownPhase {
     /// Ready and serving.
     Serving,
     /// No longer ready, still serving.
@@ -99,7 +99,7 @@ impl Signals {
 /// Runs `work` until it ends by itself or a signal tells it to.
 ///
 /// On the first signal `leave` is called (readiness goes) and `work` sees
-/// [`Phase::Leaving`], after `delay` [`Phase::Stopped`], and is waited for. Its
+/// [`ShutdownPhase::Leaving`], after `delay` [`ShutdownPhase::Stopped`], and is waited for. Its
 /// own bounds say how long that may take.
 ///
 /// # Errors
@@ -108,9 +108,9 @@ pub async fn until_signalled<F: Future>(
     mut signals: Signals,
     delay: Duration,
     leave: impl FnOnce(),
-    work: impl FnOnce(watch::Receiver<Phase>) -> F,
+    work: impl FnOnce(watch::Receiver<ShutdownPhase>) -> F,
 ) -> Result<F::Output, Aborted> {
-    let (phase, receiver) = watch::channel(Phase::Serving);
+    let (phase, receiver) = watch::channel(ShutdownPhase::Serving);
     let mut work = std::pin::pin!(work(receiver));
     tokio::select! {
         done = work.as_mut() => return Ok(done),
@@ -118,10 +118,10 @@ pub async fn until_signalled<F: Future>(
     }
     info!(?delay, "told to stop: not ready from now on, serving on");
     leave();
-    phase.send_replace(Phase::Leaving);
+    phase.send_replace(ShutdownPhase::Leaving);
     let stop = async {
         sleep(delay).await;
-        phase.send_replace(Phase::Stopped);
+        phase.send_replace(ShutdownPhase::Stopped);
         std::future::pending().await
     };
     tokio::select! {
@@ -139,7 +139,7 @@ mod tests {
 
     const DELAY: Duration = Duration::from_secs(10);
 
-    async fn until(receiver: &mut watch::Receiver<Phase>, wanted: Phase) {
+    async fn until(receiver: &mut watch::Receiver<ShutdownPhase>, wanted: ShutdownPhase) {
         receiver.wait_for(|phase| *phase == wanted).await.unwrap();
     }
 
@@ -154,9 +154,9 @@ mod tests {
             DELAY,
             || left.set(true),
             |mut phase| async move {
-                until(&mut phase, Phase::Leaving).await;
+                until(&mut phase, ShutdownPhase::Leaving).await;
                 let leaving = started.elapsed();
-                until(&mut phase, Phase::Stopped).await;
+                until(&mut phase, ShutdownPhase::Stopped).await;
                 let stopped = started.elapsed();
                 sleep(Duration::from_secs(3)).await;
                 (leaving, stopped)

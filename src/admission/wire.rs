@@ -38,7 +38,7 @@ pub(super) struct Resource<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+struct ReviewAnswer<'a> {
     kind: &'static str,
     api_version: &'static str,
     response: Response<'a>,
@@ -50,7 +50,7 @@ pub(super) struct Response<'a> {
     pub(super) uid: &'a str,
     pub(super) allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<RefusalStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) patch_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,7 +60,7 @@ pub(super) struct Response<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Status {
+pub(super) struct RefusalStatus {
     pub(super) status: &'static str,
     pub(super) message: String,
     pub(super) reason: &'static str,
@@ -88,7 +88,7 @@ pub(super) fn put_patch(body: &mut Vec<u8>, patch: &[u8]) {
 
 /// Writes an answer, with `room` bytes for what is put into it afterwards.
 pub(super) fn encode(response: Response<'_>, room: usize) -> Vec<u8> {
-    let answer = Answer { kind: "AdmissionReview", api_version: API_VERSION, response };
+    let answer = ReviewAnswer { kind: "AdmissionReview", api_version: API_VERSION, response };
     let mut body = Vec::with_capacity(ENVELOPE + room);
     // Strings and numbers only, and memory takes all that is written: there is nothing here that can fail.
     let _ = serde_json::to_writer(&mut body, &answer);

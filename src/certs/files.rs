@@ -25,7 +25,7 @@ pub struct PairFiles {
 
 /// What a look at the files gave.
 #[derive(Debug)]
-pub enum Change {
+pub enum CertificateChange {
     /// The same as at the last look, good or bad.
     None,
     /// A new pair that can be served.
@@ -64,7 +64,7 @@ pub struct PairRead(Seen);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    Contents(Contents),
+    PairContents(PairContents),
     Unreadable(Unreadable),
 }
 
@@ -77,14 +77,14 @@ struct Unreadable {
 }
 
 #[derive(PartialEq, Eq)]
-struct Contents {
+struct PairContents {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
-impl fmt::Debug for Contents {
+impl fmt::Debug for PairContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Contents(..)")
+        f.write_str("PairContents(..)")
     }
 }
 
@@ -104,7 +104,7 @@ impl PairFiles {
     }
 
     /// Looks at the files: reads them, and takes what was read.
-    pub fn look(&mut self, now: Timestamp) -> Change {
+    pub fn look(&mut self, now: Timestamp) -> CertificateChange {
         let read = self.read();
         self.take(read, now)
     }
@@ -113,7 +113,7 @@ impl PairFiles {
     #[must_use]
     pub fn read(&self) -> PairRead {
         PairRead(match self.contents() {
-            Ok(contents) => Seen::Contents(contents),
+            Ok(contents) => Seen::PairContents(contents),
             Err(unreadable) => Seen::Unreadable(unreadable),
         })
     }
@@ -128,17 +128,18 @@ impl PairFiles {
     ///
     /// A new pair whose time is over or has not come is refused like one that
     /// does not fit together: what is served now can only be better.
-    pub fn take(&mut self, PairRead(seen): PairRead, now: Timestamp) -> Change {
+    pub fn take(&mut self, PairRead(seen): PairRead, now: Timestamp) -> CertificateChange {
         if self.seen.as_ref() == Some(&seen) {
-            return Change::None;
+            return CertificateChange::None;
         }
         let change = match &seen {
-            Seen::Unreadable(Unreadable { path, kind, text }) => {
-                Change::Refused(FilesError::Read { path: path.clone(), source: io::Error::new(*kind, text.clone()) })
-            }
-            Seen::Contents(contents) => match contents.parse(now) {
-                Ok(served) => Change::Served(served),
-                Err(source) => Change::Refused(FilesError::Pair {
+            Seen::Unreadable(Unreadable { path, kind, text }) => CertificateChange::Refused(FilesError::Read {
+                path: path.clone(),
+                source: io::Error::new(*kind, text.clone()),
+            }),
+            Seen::PairContents(contents) => match contents.parse(now) {
+                Ok(served) => CertificateChange::Served(served),
+                Err(source) => CertificateChange::Refused(FilesError::Pair {
                     certificate: self.certificate.clone(),
                     key: self.key.clone(),
                     source,
@@ -149,7 +150,7 @@ impl PairFiles {
         change
     }
 
-    fn contents(&self) -> Result<Contents, Unreadable> {
+    fn contents(&self) -> Result<PairContents, Unreadable> {
         let read = |path: &Path| {
             regular(path, FILE_BYTES).map_err(|error| Unreadable {
                 path: path.to_owned(),
@@ -167,11 +168,11 @@ impl PairFiles {
             certificate = again;
             key = read(&self.key)?;
         }
-        Ok(Contents { certificate, key })
+        Ok(PairContents { certificate, key })
     }
 }
 
-impl Contents {
+impl PairContents {
     fn parse(&self, now: Timestamp) -> Result<Served, PairError> {
         let served = Served::from_pem(&self.certificate, &self.key)?;
         served.validity().check(now)?;
@@ -207,11 +208,11 @@ mod tests {
         let mut files = files(folder.path());
         for days in [10, 20] {
             put(folder.path(), &serving(days));
-            let Change::Served(served) = files.look(NOW) else {
+            let CertificateChange::Served(served) = files.look(NOW) else {
                 panic!("the pair of {days} days was not served");
             };
             assert_eq!(served.validity().not_after, NOW.checked_add(DAY * days).unwrap());
-            assert!(matches!(files.look(NOW), Change::None));
+            assert!(matches!(files.look(NOW), CertificateChange::None));
         }
     }
 
@@ -219,16 +220,19 @@ mod tests {
     fn complains_once_for_each_content_and_takes_the_pair_once_it_fits() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = files(folder.path());
-        assert!(matches!(files.look(NOW), Change::Refused(FilesError::Read { .. })));
-        assert!(matches!(files.look(NOW), Change::None));
+        assert!(matches!(files.look(NOW), CertificateChange::Refused(FilesError::Read { .. })));
+        assert!(matches!(files.look(NOW), CertificateChange::None));
         put(folder.path(), &serving(10));
-        assert!(matches!(files.look(NOW), Change::Served(_)));
+        assert!(matches!(files.look(NOW), CertificateChange::Served(_)));
         let next = serving(20);
         fs::write(folder.path().join("tls.crt"), &next.certificate_pem).unwrap();
-        assert!(matches!(files.look(NOW), Change::Refused(FilesError::Pair { source: PairError::Mismatch, .. })));
-        assert!(matches!(files.look(NOW), Change::None));
+        assert!(matches!(
+            files.look(NOW),
+            CertificateChange::Refused(FilesError::Pair { source: PairError::Mismatch, .. })
+        ));
+        assert!(matches!(files.look(NOW), CertificateChange::None));
         put(folder.path(), &next);
-        assert!(matches!(files.look(NOW), Change::Served(_)));
+        assert!(matches!(files.look(NOW), CertificateChange::Served(_)));
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         put(folder.path(), &serving(10));
         let late = NOW.checked_add(DAY * 11).unwrap();
-        let Change::Refused(error) = files(folder.path()).look(late) else {
+        let CertificateChange::Refused(error) = files(folder.path()).look(late) else {
             panic!("an expired pair was served");
         };
         let FilesError::Pair { source, .. } = error else {

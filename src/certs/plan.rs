@@ -22,7 +22,7 @@ use super::{Served, Validity};
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum CertificateStep {
     /// There is nothing, or nothing that holds: make an authority and a pair.
     Begin,
     /// The Secret is gone or unreadable, and this replica knows what was in it: write that back.
@@ -90,14 +90,14 @@ pub fn plan(
     published: Option<&Published>,
     terms: &Terms,
     now: Timestamp,
-) -> Vec<Step> {
+) -> Vec<CertificateStep> {
     let Some(ring) = found else {
         let usable = known.is_some_and(|known| holds(known.authority().validity(), now));
-        return vec![if usable { Step::Restore } else { Step::Begin }];
+        return vec![if usable { CertificateStep::Restore } else { CertificateStep::Begin }];
     };
     let mut steps = Vec::new();
     if !forgotten(ring, known, now).is_empty() {
-        steps.push(Step::Remember);
+        steps.push(CertificateStep::Remember);
     }
     steps.extend(sign(ring, published, terms, now));
     let expired = |bundle: &Bundle| {
@@ -106,19 +106,19 @@ pub fn plan(
         kept.authorities().len() < bundle.authorities().len()
     };
     if expired(ring.former()) {
-        steps.push(Step::Forget);
+        steps.push(CertificateStep::Forget);
     }
     if published.is_some_and(|published| !published.bundle.is_same(&ring.bundle(now))) {
-        steps.push(Step::Publish);
+        steps.push(CertificateStep::Publish);
     }
     steps
 }
 
 /// What is to be done about who signs and what is signed.
-fn sign(ring: &Keyring, published: Option<&Published>, terms: &Terms, now: Timestamp) -> Option<Step> {
+fn sign(ring: &Keyring, published: Option<&Published>, terms: &Terms, now: Timestamp) -> Option<CertificateStep> {
     let next = ring.next().filter(|next| holds(next.validity(), now));
     if !holds(ring.authority().validity(), now) {
-        return Some(if next.is_some() { Step::Promote } else { Step::Begin });
+        return Some(if next.is_some() { CertificateStep::Promote } else { CertificateStep::Begin });
     }
     let signs = Bundle::from_pem(ring.authority().certificate_pem().as_bytes()).unwrap_or_default();
     let right = ring
@@ -128,13 +128,13 @@ fn sign(ring: &Keyring, published: Option<&Published>, terms: &Terms, now: Times
         Some(next) => {
             let trusted = published.is_some_and(|published| published.settled(terms.settle, now).contains(&next.der()));
             if trusted {
-                return Some(Step::Promote);
+                return Some(CertificateStep::Promote);
             }
         }
-        None if is_due(ring.authority().validity(), now) && right => return Some(Step::Prepare),
+        None if is_due(ring.authority().validity(), now) && right => return Some(CertificateStep::Prepare),
         None => {}
     }
-    (!right).then_some(Step::Sign)
+    (!right).then_some(CertificateStep::Sign)
 }
 
 /// The keyring after these steps; `None` where none of them changes it.
@@ -142,7 +142,7 @@ fn sign(ring: &Keyring, published: Option<&Published>, terms: &Terms, now: Times
 /// # Errors
 /// The terms are out of range, or a key could not be made.
 pub fn perform(
-    steps: &[Step],
+    steps: &[CertificateStep],
     found: Option<&Keyring>,
     known: Option<&Keyring>,
     terms: &Terms,
@@ -152,20 +152,20 @@ pub fn perform(
     let mut changed = false;
     for step in steps {
         ring = match (step, ring) {
-            (Step::Publish, ring) => ring,
-            (Step::Begin, ring) => Some(Keyring::begin(ring.as_ref().or(known), terms, now)?),
-            (Step::Restore, _) => known.cloned(),
+            (CertificateStep::Publish, ring) => ring,
+            (CertificateStep::Begin, ring) => Some(Keyring::begin(ring.as_ref().or(known), terms, now)?),
+            (CertificateStep::Restore, _) => known.cloned(),
             (_, None) => None,
-            (Step::Remember, Some(ring)) => {
+            (CertificateStep::Remember, Some(ring)) => {
                 let others = forgotten(&ring, known, now);
                 Some(ring.trusting(&others, now))
             }
-            (Step::Prepare, Some(ring)) => Some(ring.prepared(terms, now)?),
-            (Step::Promote, Some(ring)) => Some(ring.promoted(terms, now)?),
-            (Step::Sign, Some(ring)) => Some(ring.signed(terms, now)?),
-            (Step::Forget, Some(ring)) => Some(ring.trusting(&[], now)),
+            (CertificateStep::Prepare, Some(ring)) => Some(ring.prepared(terms, now)?),
+            (CertificateStep::Promote, Some(ring)) => Some(ring.promoted(terms, now)?),
+            (CertificateStep::Sign, Some(ring)) => Some(ring.signed(terms, now)?),
+            (CertificateStep::Forget, Some(ring)) => Some(ring.trusting(&[], now)),
         };
-        changed |= *step != Step::Publish;
+        changed |= *step != CertificateStep::Publish;
     }
     Ok(ring.filter(|_| changed))
 }

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use serde_json::Value;
 
-use self::verdict::{Facts, Registration, Subject, Word, word};
+use self::verdict::{Facts, RegistrationView, Subject, VerdictWord, word};
 use super::{Failure, inject, print};
 use crate::{
     cluster::{
@@ -69,7 +69,7 @@ async fn explain(args: &Args) -> Result<String, Failure> {
     let snapshot = read.world.snapshot();
     let subject = subject(&read, &snapshot)?;
     let facts = Facts {
-        registration: read.registration.as_ref().map(Registration::of),
+        registration: read.registration.as_ref().map(RegistrationView::of),
         namespace: &read.namespace,
         namespace_labels: read.namespace_labels.as_ref(),
         subject: &subject,
@@ -116,7 +116,7 @@ async fn read(args: &Args) -> anyhow::Result<Read> {
             Err(error) => may(what, error),
         }
     }
-    let own = registration.as_ref().and_then(Registration::service_namespace);
+    let own = registration.as_ref().and_then(RegistrationView::service_namespace);
     let mut replicas = None;
     if let Some(own) = own {
         match inquiry.replicas(&own).await {
@@ -134,7 +134,7 @@ async fn read(args: &Args) -> anyhow::Result<Read> {
 /// What there is to know of the object itself.
 fn subject(read: &Read, snapshot: &Snapshot) -> Result<Subject, Failure> {
     let object = as_created(&read.object);
-    let target = inject::workload::Target::of(&object).map_err(|why| anyhow!("{why}"))?;
+    let target = inject::workload::PodPlace::of(&object).map_err(|why| anyhow!("{why}"))?;
     let filled = serde_json::to_string(&target.filled(&object)).context("encoding the pod")?;
     let pod: PodView<'_> = json::read(&filled).map_err(|error| anyhow!("not a pod: {error}"))?;
     let decision = decide(&pod, &target.place(&read.namespace), snapshot);
@@ -192,7 +192,7 @@ fn replica_lines(replicas: Option<&[Pod]>, created: Option<Timestamp>) -> Vec<St
     replicas.iter().map(line).collect()
 }
 
-impl Word {
+impl VerdictWord {
     /// One line for a person.
     fn means(self) -> &'static str {
         match self {

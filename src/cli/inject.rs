@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::{
     admission::{admit, is_review, review_of, shorten},
-    cli::{Failure, files, inject::workload::Target, print, say},
+    cli::{Failure, files, inject::workload::PodPlace, print, say},
     inject::{Decision, decide, report::Refusal},
     json,
     pod::PodView,
     policy::{
         document,
         loaded::namespace_labels,
-        near_miss::{Candidate, near_misses},
+        near_miss::{MatchInput, near_misses},
         snapshot::Snapshot,
     },
 };
@@ -143,7 +143,7 @@ impl Printer {
         if is_review(&object) {
             return self.review(object, snapshot);
         }
-        let target = match Target::of(&object) {
+        let target = match PodPlace::of(&object) {
             Ok(target) => target,
             Err(why) => {
                 if !is_namespace(&object) {
@@ -160,7 +160,7 @@ impl Printer {
         self.pod(object, &target, &namespace, snapshot)
     }
 
-    fn pod(&mut self, object: Value, target: &Target, namespace: &str, snapshot: &Snapshot) -> Result<(), Failure> {
+    fn pod(&mut self, object: Value, target: &PodPlace, namespace: &str, snapshot: &Snapshot) -> Result<(), Failure> {
         let name = format!("{} {}", target.kind, workload::name(&object));
         let filled = target.filled(&object);
         let text = serde_json::to_string(&filled).context("encoding the pod")?;
@@ -186,7 +186,7 @@ impl Printer {
             let policies = snapshot.policies.policies().into_iter().map(Arc::as_ref);
             let requests_any = |resources: &[String]| pod.requests_any(resources);
             let candidate =
-                Candidate { namespace, namespace_labels: &labels, labels: &pod, requests_any: &requests_any };
+                MatchInput { namespace, namespace_labels: &labels, labels: &pod, requests_any: &requests_any };
             let mut misses = near_misses(policies, &candidate);
             // Beside policies that act, those further off are of no interest.
             let acts = decision.as_ref().is_ok_and(|decision| !decision.policies.is_empty());
@@ -200,7 +200,7 @@ impl Printer {
     fn print(
         &mut self,
         mut object: Value,
-        target: &Target,
+        target: &PodPlace,
         name: &str,
         decision: &Result<Decision<'_>, Refusal>,
     ) -> Result<(), Failure> {
@@ -229,7 +229,7 @@ impl Printer {
             return Err(anyhow!("the AdmissionReview has no request.object").into());
         };
         let namespace = namespace(&review, "default").to_owned();
-        let target = Target::of(&object);
+        let target = PodPlace::of(&object);
         match (self.output, target) {
             (Output::Review, _) | (_, Err(_)) => {
                 let bytes = serde_json::to_vec(&review).context("encoding the review")?;

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     certs::{
-        files::{Change, PairFiles},
+        files::{CertificateChange, PairFiles},
         output,
     },
     cli::{
@@ -232,9 +232,9 @@ async fn certificate_files(
     let mut pair = PairFiles::new(chain.clone(), key.clone());
     let unseen = pair.unseen();
     let served = match pair.take(in_time("the certificate", move || unseen.read()).await?, now()) {
-        Change::Served(served) => served,
-        Change::Refused(error) => return Err(error.into()),
-        Change::None => return Err(anyhow!("reading {}: nothing there", chain.display())),
+        CertificateChange::Served(served) => served,
+        CertificateChange::Refused(error) => return Err(error.into()),
+        CertificateChange::None => return Err(anyhow!("reading {}: nothing there", chain.display())),
     };
     let certificate = ServingCertificate::new(served);
     let follow = reload::follow(pair, Arc::clone(&certificate), args.reload_interval, now, audience.clone());

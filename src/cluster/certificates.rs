@@ -23,7 +23,7 @@ use super::is_conflict;
 use super::registration::{self, Registrations};
 use super::watch::{Told, follow};
 use crate::certs::Served;
-use crate::certs::plan::{Published, Step, perform, plan, should_serve};
+use crate::certs::plan::{CertificateStep, Published, perform, plan, should_serve};
 use crate::certs::secret::{Keyring, Terms};
 use crate::certs::trust::TrustError;
 use crate::metrics::{Call, Metrics, Watching};
@@ -39,7 +39,7 @@ pub type Verified = Box<dyn FnMut(Option<Result<(), TrustError>>) + Send>;
 
 /// Where the certificates are kept.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct CertificateStore {
     /// Namespace of the Secret: Stowage's own.
     pub namespace: String,
     /// Name of the Secret.
@@ -62,7 +62,7 @@ enum Seen {
 /// A pair is served as soon as there is one; `verified` is told every few seconds.
 pub async fn keep(
     client: Client,
-    place: Place,
+    place: CertificateStore,
     terms: Terms,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -217,17 +217,17 @@ impl Keeper {
         let entry = registration.as_deref().and_then(registration::bundle).is_some();
         let published = entry.then_some(&self.published);
         let steps = plan(self.found.as_ref(), self.known.as_ref(), published, &self.terms, now);
-        if steps.iter().any(|step| *step != Step::Publish) && self.writing.is_over() {
+        if steps.iter().any(|step| *step != CertificateStep::Publish) && self.writing.is_over() {
             self.write(&steps, now).await;
         }
-        if steps.contains(&Step::Publish) && self.publishing.is_over() {
+        if steps.contains(&CertificateStep::Publish) && self.publishing.is_over() {
             self.publish(now).await;
         }
         self.hand_over(now);
     }
 
     /// Changes the Secret, against the version that was seen.
-    async fn write(&mut self, steps: &[Step], now: Timestamp) {
+    async fn write(&mut self, steps: &[CertificateStep], now: Timestamp) {
         let ring = match perform(steps, self.found.as_ref(), self.known.as_ref(), &self.terms, now) {
             Ok(Some(ring)) => ring,
             Ok(None) => return,

@@ -19,7 +19,7 @@ use crate::{
         compile::auto_mount::word,
         modifier::{Credentials, EnvUnit},
         spec::AutoMountType,
-        template::Facts,
+        template::PlaceholderValues,
     },
     reason::Reason,
 };
@@ -57,7 +57,7 @@ struct Ours<'o> {
 }
 
 impl<'o> Ours<'o> {
-    fn add_variables(&mut self, units: &'o [EnvUnit], facts: &Facts<'o>) {
+    fn add_variables(&mut self, units: &'o [EnvUnit], facts: &PlaceholderValues<'o>) {
         let units = units.iter().filter(|unit| is_by_hand(&unit.name));
         for unit in units {
             if let Ok(value) = unit.entry.resolve(facts) {

@@ -6,13 +6,13 @@ use crate::{
     inject::{
         Injection,
         claims::Thing,
-        controls::{DATA, OUTPUTS, Word},
+        controls::{ControlWord, DATA, OUTPUTS},
         env::resolve_vars,
         report::{Refusal, StepId, StepOutcome},
     },
     json::Json,
     policy::{
-        Catalogue, Entry, Policy,
+        Catalogue, CatalogueEntry, Policy,
         compile::catalogue::{check_bucket, word},
         modifier::EnvUnit,
         spec::Store,
@@ -40,7 +40,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let data = self.chosen_data(policy, catalogue)?;
         let outputs = self.chosen_outputs(policy, catalogue, step)?;
         let mut paths = Paths::default();
-        let mut owners: Vec<(Store, &'p Entry)> = Vec::new();
+        let mut owners: Vec<(Store, &'p CatalogueEntry)> = Vec::new();
         for entry in data {
             if let Some(location) = self.entry(policy, entry, &mut paths, &mut owners)? {
                 paths.data.insert(entry.name.clone(), Value::String(location));
@@ -55,14 +55,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         self.path_variables(policy, paths, step)
     }
 
-    fn chosen_data(&self, policy: &Policy, catalogue: &'p Catalogue) -> Result<Vec<&'p Entry>, Refusal> {
+    fn chosen_data(&self, policy: &Policy, catalogue: &'p Catalogue) -> Result<Vec<&'p CatalogueEntry>, Refusal> {
         let Some(word) = &self.controls.data else { return Ok(catalogue.data.iter().collect()) };
         match word.text.trim() {
             "all" | "" => return Ok(catalogue.data.iter().collect()),
             "none" => return Ok(Vec::new()),
             _ => {}
         }
-        let mut chosen: Vec<&Entry> = Vec::new();
+        let mut chosen: Vec<&CatalogueEntry> = Vec::new();
         for name in names(word, &catalogue.data) {
             let entry = catalogue.data.iter().find(|entry| entry.name == name);
             let entry = entry.ok_or_else(|| unknown(policy, DATA, &name, &catalogue.data, "all, none"))?;
@@ -78,7 +78,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         policy: &Policy,
         catalogue: &'p Catalogue,
         step: StepId,
-    ) -> Result<Option<&'p Entry>, Refusal> {
+    ) -> Result<Option<&'p CatalogueEntry>, Refusal> {
         let named = |name: &str| catalogue.outputs.iter().find(|entry| entry.name == name);
         if let Some(word) = &self.controls.outputs {
             let name = word.text.trim();
@@ -104,9 +104,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     fn entry(
         &mut self,
         policy: &'p Policy,
-        entry: &'p Entry,
+        entry: &'p CatalogueEntry,
         paths: &mut Paths,
-        owners: &mut Vec<(Store, &'p Entry)>,
+        owners: &mut Vec<(Store, &'p CatalogueEntry)>,
     ) -> Result<Option<String>, Refusal> {
         let step = self.report.begin(policy, entry.path.as_str());
         let facts = self.facts(policy);
@@ -218,17 +218,17 @@ fn path_variable(name: &str) -> &'static EnvUnit {
     }
 }
 
-fn same_secret(a: &Entry, b: &Entry) -> bool {
-    let secret = |entry: &Entry| entry.store.as_ref().map(|store| (store.secret.clone(), store.key.clone()));
+fn same_secret(a: &CatalogueEntry, b: &CatalogueEntry) -> bool {
+    let secret = |entry: &CatalogueEntry| entry.store.as_ref().map(|store| (store.secret.clone(), store.key.clone()));
     secret(a) == secret(b)
 }
 
-fn names(word: &Word<'_>, entries: &[Entry]) -> Vec<String> {
+fn names(word: &ControlWord<'_>, entries: &[CatalogueEntry]) -> Vec<String> {
     let known: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     word.names(&known)
 }
 
-fn unknown(policy: &Policy, key: &str, name: &str, entries: &[Entry], words: &str) -> Refusal {
+fn unknown(policy: &Policy, key: &str, name: &str, entries: &[CatalogueEntry], words: &str) -> Refusal {
     let known = entries.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
     let name: String = name.chars().take(64).collect();
     let name = format!("{name:?}");

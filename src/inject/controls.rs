@@ -67,15 +67,15 @@ pub struct Controls<'a> {
     /// The preemption mode it asks for.
     pub preemption_mode: Option<Mode>,
     /// The data entries it asks for.
-    pub data: Option<Word<'a>>,
+    pub data: Option<ControlWord<'a>>,
     /// The outputs entry it asks for.
-    pub outputs: Option<Word<'a>>,
+    pub outputs: Option<ControlWord<'a>>,
     exclude: HashSet<String>,
 }
 
 /// A value, and whether a label carries it. Labels hold no commas, so their lists are joined by `_`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Word<'a> {
+pub struct ControlWord<'a> {
     /// The value.
     pub text: Cow<'a, str>,
     /// Whether a label carries it.
@@ -83,10 +83,10 @@ pub struct Word<'a> {
 }
 
 /// The value of a key: the annotation, else the label.
-pub fn word<'a>(pod: &'a PodView<'a>, labels: &'a dyn Labels, key: &str) -> Option<Word<'a>> {
+pub fn word<'a>(pod: &'a PodView<'a>, labels: &'a dyn Labels, key: &str) -> Option<ControlWord<'a>> {
     match pod.annotation(key) {
-        Some(text) => Some(Word { text, label: false }),
-        None => labels.label(key).map(|text| Word { text: Cow::Borrowed(text), label: true }),
+        Some(text) => Some(ControlWord { text, label: false }),
+        None => labels.label(key).map(|text| ControlWord { text: Cow::Borrowed(text), label: true }),
     }
 }
 
@@ -149,7 +149,7 @@ impl<'a> Controls<'a> {
     }
 }
 
-impl Word<'_> {
+impl ControlWord<'_> {
     /// The names of a list: by comma, in a label by `_`. A name that itself holds `_` is found among `known`.
     #[must_use]
     pub fn names(&self, known: &[&str]) -> Vec<String> {
@@ -209,7 +209,7 @@ impl<'a> Reader<'_, 'a> {
         }
     }
 
-    fn word(&mut self, key: &str, acted_on: Option<&Policy>) -> Option<Word<'a>> {
+    fn word(&mut self, key: &str, acted_on: Option<&Policy>) -> Option<ControlWord<'a>> {
         let word = word(self.pod, self.labels, key)?;
         if acted_on.is_none() {
             self.warn_not_acted_on(key, &word.text);
@@ -225,7 +225,7 @@ impl<'a> Reader<'_, 'a> {
         self.warnings.push(Reason::ControlWithoutPolicy.note(&[&key]));
     }
 
-    fn containers(&mut self, word: &Word<'_>) -> HashSet<String> {
+    fn containers(&mut self, word: &ControlWord<'_>) -> HashSet<String> {
         let pod = self.pod;
         let known: HashSet<&str> =
             pod.containers().filter_map(|(.., view)| Some(view.name.as_ref()?.as_str())).collect();
@@ -280,8 +280,9 @@ mod tests {
 
     #[test]
     fn splits_annotations_by_comma_and_labels_by_underscore() {
-        let list =
-            |text: &'static str, label| Word { text: text.into(), label }.names(&["data1", "my_data", "data-foo"]);
+        let list = |text: &'static str, label| {
+            ControlWord { text: text.into(), label }.names(&["data1", "my_data", "data-foo"])
+        };
         assert_eq!(list("data1, data-foo", false), ["data1", "data-foo"]);
         assert_eq!(list("data1_data-foo", true), ["data1", "data-foo"]);
         assert_eq!(list("data1_my_data", true), ["data1", "my_data"]);

@@ -15,7 +15,7 @@ use crate::{
         fragment::Fragment,
         modifier::{Credentials, EnvUnit},
         spec::OnConflict,
-        template::{Facts, Unresolved},
+        template::{PlaceholderValues, Unresolved},
     },
     reason::Reason,
 };
@@ -357,7 +357,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         &mut self,
         policy: &'p Policy,
         fragment: &'p Fragment,
-        facts: &Facts<'a>,
+        facts: &PlaceholderValues<'a>,
         targets: &[usize],
         step: StepId,
     ) {
@@ -390,7 +390,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
 }
 
 /// Resolves the variables of a unit; all or none, since half a unit is of no use.
-pub(super) fn resolve_vars<'a>(units: &'a [EnvUnit], facts: &Facts<'a>) -> Result<Vars<'a>, Unresolved> {
+pub(super) fn resolve_vars<'a>(units: &'a [EnvUnit], facts: &PlaceholderValues<'a>) -> Result<Vars<'a>, Unresolved> {
     units.iter().map(|unit| Ok((unit, unit.entry.resolve(facts)?))).collect()
 }
 

@@ -10,8 +10,8 @@ use crate::{
     inject::{Injection, report::StepId},
     names::variable_references,
     policy::{
-        modifier::{MountUnit, Unit},
-        template::Facts,
+        modifier::{Injectable, MountUnit},
+        template::PlaceholderValues,
     },
     reason::Reason,
 };
@@ -23,8 +23,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// The containers of `targets` that have what the mounts of `unit` refer to, as far as that is known.
     pub(super) fn with_variables(
         &mut self,
-        unit: &'p Unit,
-        facts: &Facts<'a>,
+        unit: &'p Injectable,
+        facts: &PlaceholderValues<'a>,
         mut targets: Vec<usize>,
         step: StepId,
     ) -> Vec<usize> {
@@ -56,6 +56,6 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     }
 }
 
-fn expression<'a>(mount: &'a MountUnit, facts: &Facts<'a>) -> Option<Cow<'a, str>> {
+fn expression<'a>(mount: &'a MountUnit, facts: &PlaceholderValues<'a>) -> Option<Cow<'a, str>> {
     mount.sub_path.as_ref()?.resolve(facts).ok()
 }

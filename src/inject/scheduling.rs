@@ -64,7 +64,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         };
         self.refuse_node_name(&facts)?;
         let off = left_off(&facts);
-        let raw = |field: fn(&crate::pod::Spec<'a>) -> Option<Raw<'a>>| spec.and_then(field);
+        let raw = |field: fn(&crate::pod::SpecView<'a>) -> Option<Raw<'a>>| spec.and_then(field);
         let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
         let before = before.map_err(|error| {
             let field = format!("spec.{}", error.field());

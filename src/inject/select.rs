@@ -12,7 +12,7 @@ use crate::{
     policy::{
         Policy,
         snapshot::Snapshot,
-        template::{Facts, Template},
+        template::{PlaceholderValues, Template},
     },
 };
 
@@ -51,5 +51,5 @@ pub(super) fn username<'a>(
 ) -> Option<Cow<'a, str>> {
     let template: &Template = policy.username.as_ref()?;
     let (namespace, service_account) = (context.namespace, original.service_account());
-    template.resolve(&Facts { namespace, service_account, username: None, labels: original }).ok()
+    template.resolve(&PlaceholderValues { namespace, service_account, username: None, labels: original }).ok()
 }

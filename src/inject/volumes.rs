@@ -15,9 +15,9 @@ use crate::{
     json::Json,
     policy::{
         ContainerNames, Policy,
-        modifier::{MountUnit, Unit, VolumeUnit},
+        modifier::{Injectable, MountUnit, VolumeUnit},
         spec::OnConflict,
-        template::{Facts, Unresolved},
+        template::{PlaceholderValues, Unresolved},
     },
     reason::Reason,
 };
@@ -43,7 +43,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// # Errors
     ///
     /// Where the policy says `onConflict: Reject` and the pod brought something else.
-    pub(super) fn merge(&mut self, policy: &'p Policy, unit: &'p Unit, step: StepId) -> Result<bool, Refusal> {
+    pub(super) fn merge(&mut self, policy: &'p Policy, unit: &'p Injectable, step: StepId) -> Result<bool, Refusal> {
         let facts = self.facts(policy);
         let vars = match resolve_vars(&unit.env, &facts) {
             Ok(vars) => vars,
@@ -116,7 +116,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         &mut self,
         policy: &'p Policy,
         volumes: &'p [VolumeUnit],
-        facts: &Facts<'a>,
+        facts: &PlaceholderValues<'a>,
         targets: &[usize],
         step: StepId,
     ) -> Result<Vec<usize>, Refusal> {
@@ -160,7 +160,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         &mut self,
         policy: &'p Policy,
         volume: &'p VolumeUnit,
-        facts: &Facts<'a>,
+        facts: &PlaceholderValues<'a>,
         step: StepId,
     ) -> Option<PlannedVolume<'a>> {
         if let Some((level, kind)) = refuses_volume(self.security, &volume.kind) {
@@ -314,7 +314,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     }
 }
 
-fn new_mount<'a>(unit: &'a MountUnit, volume: Cow<'a, str>, facts: &Facts<'a>) -> Result<NewMount<'a>, Unresolved> {
+fn new_mount<'a>(
+    unit: &'a MountUnit,
+    volume: Cow<'a, str>,
+    facts: &PlaceholderValues<'a>,
+) -> Result<NewMount<'a>, Unresolved> {
     let path = match &unit.tail {
         None => Cow::Borrowed(unit.path.as_str()),
         Some(tail) => Cow::Owned(format!("{}/{}", unit.path, tail.resolve(facts)?)),

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 use crate::{
     json::{AtMost, Raw, read, read_members},
-    pod::{ContainerView, PodView, Spec},
+    pod::{ContainerView, PodView, SpecView},
 };
 
 /// Most containers of a pod, init containers included.
@@ -104,7 +104,7 @@ impl PodView<'_> {
     }
 }
 
-impl Spec<'_> {
+impl SpecView<'_> {
     fn bounded(&self) -> Result<(), TooMany> {
         let fields = [
             ("spec.tolerations", self.tolerations),

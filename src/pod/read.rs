@@ -4,31 +4,33 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{ContainerView, DeviceView, EnvView, Metadata, MountView, Os, Owner, PodView, Spec, VolumeView};
+use super::{
+    ContainerView, DeviceView, EnvView, MetadataView, MountView, OsView, OwnerView, PodView, SpecView, VolumeView,
+};
 use crate::{
     json::{AtMost, Raw, Str, read_members},
     pod::bounds::{CONTAINER_ELEMENTS, CONTAINERS, ELEMENTS},
 };
 
 read_members!(PodView { "metadata" => metadata, "spec" => spec });
-read_members!(Metadata {
+read_members!(MetadataView {
     "name" => name,
     "generateName" => generate_name,
     "labels" => labels,
     "annotations" => annotations,
     "ownerReferences" => owner_references by AtMost::new(ELEMENTS),
 });
-read_members!(Owner {
+read_members!(OwnerView {
     "apiVersion" => api_version,
     "kind" => kind,
     "name" => name,
     "uid" => uid,
     "controller" => controller,
 });
-read_members!(Spec {
+read_members!(SpecView {
     "volumes" => volumes by AtMost::new(ELEMENTS),
-    "initContainers" => init_containers by Containers,
-    "containers" => containers by Containers,
+    "initContainers" => init_containers by ContainerList,
+    "containers" => containers by ContainerList,
     "nodeName" => node_name,
     "serviceAccountName" => service_account_name,
     "serviceAccount" => service_account,
@@ -47,7 +49,7 @@ read_members!(Spec {
     "topologySpreadConstraints" => topology_spread_constraints,
     "os" => os,
 });
-read_members!(Os { "name" => name });
+read_members!(OsView { "name" => name });
 read_members!(ContainerView {
     "name" => name,
     "env" => env by AtMost::new(ELEMENTS),
@@ -70,9 +72,9 @@ read_members!(MountView {
 });
 
 /// Reads a list of containers until a bound is passed, on their number or on the elements of all of them.
-struct Containers;
+struct ContainerList;
 
-impl<'de> DeserializeSeed<'de> for Containers {
+impl<'de> DeserializeSeed<'de> for ContainerList {
     type Value = Option<Vec<ContainerView<'de>>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -80,7 +82,7 @@ impl<'de> DeserializeSeed<'de> for Containers {
     }
 }
 
-impl<'de> Visitor<'de> for Containers {
+impl<'de> Visitor<'de> for ContainerList {
     type Value = Option<Vec<ContainerView<'de>>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     json::{Json, push_escaped},
-    policy::template::{Facts, Template, Unresolved},
+    policy::template::{PlaceholderValues, Template, Unresolved},
 };
 
 /// A piece of JSON with places that templates fill, kept as text: most pods take it as it is.
@@ -69,7 +69,7 @@ impl Fragment {
     /// # Errors
     ///
     /// Where a template does not resolve.
-    pub fn resolve<'a>(&'a self, facts: &Facts<'a>) -> Result<Json<'a>, Unresolved> {
+    pub fn resolve<'a>(&'a self, facts: &PlaceholderValues<'a>) -> Result<Json<'a>, Unresolved> {
         if let [Segment::Text(text)] = self.segments.as_slice() {
             return Ok(Json::borrowed(text));
         }
@@ -161,7 +161,8 @@ mod tests {
     }
 
     fn resolved(fragment: &Fragment) -> String {
-        let facts = Facts { namespace: "ns", service_account: "sa", username: Some("u"), labels: &NoLabels };
+        let facts =
+            PlaceholderValues { namespace: "ns", service_account: "sa", username: Some("u"), labels: &NoLabels };
         fragment.resolve(&facts).unwrap().as_str().to_owned()
     }
 

@@ -33,13 +33,13 @@ struct Filing {
 /// What is filed under one label key.
 #[derive(Clone, Debug, Default)]
 struct Shelf {
-    present: Slot,
-    by_value: HashMap<Arc<str>, Slot>,
+    present: Filed,
+    by_value: HashMap<Arc<str>, Filed>,
 }
 
 /// What is filed under one requirement.
 #[derive(Clone, Debug, Default)]
-struct Slot {
+struct Filed {
     /// How many policies have the requirement, filed here or elsewhere: how rare it is.
     candidates: usize,
     filed: Vec<Arc<Policy>>,
@@ -47,7 +47,7 @@ struct Slot {
 
 /// A requirement that a policy can be filed under.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Place<'p> {
+struct FiledUnder<'p> {
     on: On,
     key: &'p str,
     /// The value that the label must have; `None`: any.
@@ -190,12 +190,12 @@ impl Filing {
 
     /// The requirement that the fewest policies have, as the places to file under; `None` where nothing of the policy can
     /// be looked up.
-    fn rarest<'p>(&self, policy: &'p Policy) -> Option<Vec<Place<'p>>> {
-        let crowd = |places: &Vec<Place<'p>>| places.iter().map(|place| self.candidates(*place)).sum::<usize>();
+    fn rarest<'p>(&self, policy: &'p Policy) -> Option<Vec<FiledUnder<'p>>> {
+        let crowd = |places: &Vec<FiledUnder<'p>>| places.iter().map(|place| self.candidates(*place)).sum::<usize>();
         places(policy).into_iter().min_by_key(crowd)
     }
 
-    fn candidates(&self, place: Place<'_>) -> usize {
+    fn candidates(&self, place: FiledUnder<'_>) -> usize {
         let shelves = match place.on {
             On::Pod => &self.pod,
             On::Namespace => &self.namespace,
@@ -207,7 +207,7 @@ impl Filing {
         slot.map_or(0, |slot| slot.candidates)
     }
 
-    fn slot(&mut self, place: Place<'_>) -> &mut Slot {
+    fn slot(&mut self, place: FiledUnder<'_>) -> &mut Filed {
         let shelves = self.shelves(place.on);
         let shelf = Arc::make_mut(shelves.entry(place.key.into()).or_default());
         match place.value {
@@ -217,7 +217,7 @@ impl Filing {
     }
 
     /// Forgets a place that no policy has any more, or years of edits would leave their labels here.
-    fn clear(&mut self, place: Place<'_>) {
+    fn clear(&mut self, place: FiledUnder<'_>) {
         let shelves = self.shelves(place.on);
         let Some(shelf) = shelves.get_mut(place.key).map(Arc::make_mut) else { return };
         if let Some(value) = place.value {
@@ -256,7 +256,7 @@ fn collect<'i>(shelves: &'i HashMap<Arc<str>, Arc<Shelf>>, labels: &dyn Labels, 
 }
 
 /// For every requirement that can be looked up, the places under which its policy would be filed.
-fn places(policy: &Policy) -> Vec<Vec<Place<'_>>> {
+fn places(policy: &Policy) -> Vec<Vec<FiledUnder<'_>>> {
     let mut places = selector_places(&policy.pods, On::Pod);
     if let Some(selector) = &policy.namespaces {
         places.extend(selector_places(selector, On::Namespace));
@@ -264,7 +264,7 @@ fn places(policy: &Policy) -> Vec<Vec<Place<'_>>> {
     places
 }
 
-fn selector_places(selector: &Selector, on: On) -> Vec<Vec<Place<'_>>> {
+fn selector_places(selector: &Selector, on: On) -> Vec<Vec<FiledUnder<'_>>> {
     selector
         .requirements()
         .iter()
@@ -272,9 +272,9 @@ fn selector_places(selector: &Selector, on: On) -> Vec<Vec<Place<'_>>> {
             let key = requirement.key.as_str();
             match &requirement.condition {
                 Condition::In(values) => {
-                    Some(values.iter().map(|value| Place { on, key, value: Some(value) }).collect::<Vec<_>>())
+                    Some(values.iter().map(|value| FiledUnder { on, key, value: Some(value) }).collect::<Vec<_>>())
                 }
-                Condition::Exists => Some(vec![Place { on, key, value: None }]),
+                Condition::Exists => Some(vec![FiledUnder { on, key, value: None }]),
                 // Absence cannot be looked up.
                 Condition::NotIn(_) | Condition::DoesNotExist => None,
             }

@@ -1,6 +1,6 @@
 //! What a modifier puts into a pod, ready to be merged: volumes with their mounts, and environment.
 //!
-//! Every modifier (explicit, autoMount, catalogue entry) compiles to a [`Unit`], so that one merge serves them all.
+//! Every modifier (explicit, autoMount, catalogue entry) compiles to an [`Injectable`], so that one merge serves them all.
 
 use serde_json::{Value, json};
 
@@ -15,12 +15,12 @@ pub struct Modifier {
     /// Path within the spec, such as `storage[2].pvc`; how the marker, warnings and `explain` name it.
     pub path: String,
     /// What it puts into the pod.
-    pub unit: Unit,
+    pub unit: Injectable,
 }
 
 /// Volumes with their mounts, and environment.
 #[derive(Clone, Debug, Default)]
-pub struct Unit {
+pub struct Injectable {
     /// Volumes, each of which stands or falls with its mounts.
     pub volumes: Vec<VolumeUnit>,
     /// Variables, in order.

@@ -48,7 +48,7 @@ pub struct NearMiss<'p> {
 
 /// What the match of a policy reads of a pod.
 #[derive(Clone, Copy)]
-pub struct Candidate<'c> {
+pub struct MatchInput<'c> {
     /// Its namespace.
     pub namespace: &'c str,
     /// The labels of its namespace.
@@ -63,7 +63,10 @@ pub struct Candidate<'c> {
 ///
 /// An InjectionPolicy of another namespace can never match, so it is not among them.
 #[must_use]
-pub fn near_misses<'p>(policies: impl IntoIterator<Item = &'p Policy>, candidate: &Candidate<'_>) -> Vec<NearMiss<'p>> {
+pub fn near_misses<'p>(
+    policies: impl IntoIterator<Item = &'p Policy>,
+    candidate: &MatchInput<'_>,
+) -> Vec<NearMiss<'p>> {
     let here = |policy: &&Policy| match &policy.id.scope {
         Scope::Cluster => true,
         Scope::Namespace(own) => own == candidate.namespace,
@@ -75,7 +78,7 @@ pub fn near_misses<'p>(policies: impl IntoIterator<Item = &'p Policy>, candidate
     misses
 }
 
-fn miss<'p>(policy: &'p Policy, candidate: &Candidate<'_>) -> Option<NearMiss<'p>> {
+fn miss<'p>(policy: &'p Policy, candidate: &MatchInput<'_>) -> Option<NearMiss<'p>> {
     let of = |selector, requirement: &'p Requirement, labels: &dyn Labels| {
         let found = labels.label(&requirement.key).map(str::to_owned);
         Failed::Requirement { selector, requirement, found }

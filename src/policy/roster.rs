@@ -55,7 +55,7 @@ pub enum PolicyKind {
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     files: HashMap<PolicyId, Arc<Policy>>,
-    cluster: HashMap<PolicyId, Standing>,
+    cluster: HashMap<PolicyId, PolicyStanding>,
     in_force: HashMap<PolicyId, Arc<Policy>>,
     /// The policies that change what others may read.
     replacing: Vec<Arc<Policy>>,
@@ -63,7 +63,7 @@ pub(super) struct Roster {
 
 /// Where one policy of the cluster stands.
 #[derive(Debug)]
-struct Standing {
+struct PolicyStanding {
     uid: String,
     number: i64,
     /// The newest generation, or why it is refused.
@@ -155,7 +155,7 @@ impl Roster {
             before => {
                 let accepted = before.as_ref().and_then(|standing| standing.accepted.clone());
                 let said = before.and_then(|standing| standing.said);
-                Standing { uid, number, newest: compiled, accepted, said }
+                PolicyStanding { uid, number, newest: compiled, accepted, said }
             }
         };
         self.cluster.insert(id.clone(), standing);
@@ -247,7 +247,7 @@ impl Roster {
     }
 }
 
-impl Standing {
+impl PolicyStanding {
     /// The policy as it would be in force if nothing else were: the newest generation, or the last accepted one.
     fn wanted(&self) -> Option<&Arc<Policy>> {
         self.newest.as_ref().ok().or(self.accepted.as_ref())

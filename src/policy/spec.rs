@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    persistence::{CatalogueEntry, PersistenceSpec, Store},
+    persistence::{CatalogueEntrySpec, PersistenceSpec, Store},
     storage::{ModifierChoice, ModifierSpec, NotOneModifier},
     variables::{AzureModifier, EnvModifier, GcsModifier, S3Modifier, SecretEnvModifier, V3ioModifier},
     volumes::{

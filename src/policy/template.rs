@@ -36,7 +36,7 @@ pub enum Kind {
 
 /// What placeholders resolve to: the pod before Stowage.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub struct PlaceholderValues<'a> {
     /// The request's namespace.
     pub namespace: &'a str,
     /// The pod's service account; `default` where it names none.
@@ -149,7 +149,7 @@ impl Template {
     /// # Errors
     ///
     /// Where a placeholder is absent or empty, or the whole is not valid for its kind.
-    pub fn resolve<'a>(&'a self, facts: &Facts<'a>) -> Result<Cow<'a, str>, Unresolved> {
+    pub fn resolve<'a>(&'a self, facts: &PlaceholderValues<'a>) -> Result<Cow<'a, str>, Unresolved> {
         if let Some(text) = self.fixed() {
             return Ok(Cow::Borrowed(text));
         }
@@ -184,7 +184,7 @@ impl Part {
         }
     }
 
-    fn value<'a>(&'a self, facts: &Facts<'a>) -> Result<&'a str, Unresolved> {
+    fn value<'a>(&'a self, facts: &PlaceholderValues<'a>) -> Result<&'a str, Unresolved> {
         let value = match self {
             Self::Text(text) => return Ok(text),
             Self::Namespace => Some(facts.namespace),
@@ -286,7 +286,7 @@ mod tests {
 
     fn resolve(text: &str, kind: Kind, owner: &'static str) -> Result<String, String> {
         let labels = Owner(owner);
-        let facts = Facts { namespace: "ns", service_account: "sa", username: Some("u"), labels: &labels };
+        let facts = PlaceholderValues { namespace: "ns", service_account: "sa", username: Some("u"), labels: &labels };
         Template::parse(text, kind)?.resolve(&facts).map(Cow::into_owned).map_err(|e| e.to_string())
     }
 
@@ -312,7 +312,8 @@ mod tests {
             }
         }
         let labels = Owner("x");
-        let facts = Facts { namespace: "ns", service_account: "ann/private", username: None, labels: &labels };
+        let facts =
+            PlaceholderValues { namespace: "ns", service_account: "ann/private", username: None, labels: &labels };
         let template = Template::parse("{serviceAccount}", Kind::SubPath).unwrap();
         assert_eq!(template.resolve(&facts), Err(Unresolved::NotAccepted("the service account".into())));
     }

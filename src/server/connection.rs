@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::connections::{Entry, Order, Place};
+use super::connections::{ConnectionEntry, Order, Place};
 use super::decide::Decide;
 use super::route::Webhook;
 use super::tls::H2;
@@ -98,14 +98,14 @@ pub(super) async fn run<D: Decide>(stream: TcpStream, tls: TlsAcceptor, webhook:
 
 async fn answer<D: Decide>(
     webhook: &Webhook<D>,
-    entry: &Arc<Entry>,
+    entry: &Arc<ConnectionEntry>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(webhook.answer(request, entry.begin()).await)
 }
 
 /// Polls a connection until it ends, obeying orders.
-async fn drive<C>(connection: C, entry: &Entry, finish: impl Fn(Pin<&mut C>))
+async fn drive<C>(connection: C, entry: &ConnectionEntry, finish: impl Fn(Pin<&mut C>))
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -167,7 +167,7 @@ fn reason(error: &io::Error) -> HandshakeFailure {
 /// The stream, telling its entry what the sweep must know.
 struct Watched {
     stream: TlsStream<TcpStream>,
-    entry: Arc<Entry>,
+    entry: Arc<ConnectionEntry>,
     /// Whether bytes outside a request begin a head. Not so in HTTP/2, where
     /// pings and window updates come at any time.
     heads: bool,

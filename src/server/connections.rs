@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::entry::GivesWay;
-pub(super) use self::entry::{Entry, InFlight, Order, RequestStage};
+pub(super) use self::entry::{ConnectionEntry, InFlight, Order, RequestStage};
 use super::limits::Limits;
 use crate::metrics::{ConnectionRefusal, Metrics};
 
@@ -33,10 +33,10 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     next: u64,
-    entries: HashMap<u64, Arc<Entry>>,
+    entries: HashMap<u64, Arc<ConnectionEntry>>,
     by_address: HashMap<IpAddr, AddressCount>,
     /// Told to go to make room, not gone yet, and no longer counted.
-    evicted: HashMap<u64, Arc<Entry>>,
+    evicted: HashMap<u64, Arc<ConnectionEntry>>,
 }
 
 /// What one address has.
@@ -50,7 +50,7 @@ struct AddressCount {
 /// A place among the open connections; dropping it gives it back.
 pub(super) struct Place {
     connections: Arc<Connections>,
-    entry: Arc<Entry>,
+    entry: Arc<ConnectionEntry>,
 }
 
 /// Evicted connections that may take leave in their own time; more are cut off.
@@ -119,7 +119,7 @@ impl Connections {
     }
 
     fn place(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Place {
-        let entry = Arc::new(Entry::new(open.next, address));
+        let entry = Arc::new(ConnectionEntry::new(open.next, address));
         open.next += 1;
         open.entries.insert(entry.id, Arc::clone(&entry));
         open.by_address.entry(address).or_default().count += 1;
@@ -130,13 +130,17 @@ impl Connections {
 
 impl Open {
     /// Of the address that holds most, if that is more than the newcomer's.
-    fn of_largest(&mut self, newcomer: IpAddr, its: usize, kept: usize) -> Option<Arc<Entry>> {
+    fn of_largest(&mut self, newcomer: IpAddr, its: usize, kept: usize) -> Option<Arc<ConnectionEntry>> {
         // So that no address can gain by pushing: afterwards it holds no more than the other.
         self.first_to_go_of_largest(kept, |(address, count)| address != newcomer && count > its)
     }
 
     /// What gives way first, of the largest address that `may` give; ties are between all of them.
-    fn first_to_go_of_largest(&mut self, kept: usize, may: impl Fn((IpAddr, usize)) -> bool) -> Option<Arc<Entry>> {
+    fn first_to_go_of_largest(
+        &mut self,
+        kept: usize,
+        may: impl Fn((IpAddr, usize)) -> bool,
+    ) -> Option<Arc<ConnectionEntry>> {
         for entry in self.entries.values() {
             if let Some(held) = self.by_address.get_mut(&entry.address)
                 && !held.answered
@@ -163,7 +167,7 @@ impl Open {
         None
     }
 
-    fn first_to_go(&self, may: impl Fn(&Entry, GivesWay) -> bool) -> Option<Arc<Entry>> {
+    fn first_to_go(&self, may: impl Fn(&ConnectionEntry, GivesWay) -> bool) -> Option<Arc<ConnectionEntry>> {
         self.entries
             .values()
             .filter_map(|entry| Some((entry.gives_way()?, entry)))
@@ -172,13 +176,13 @@ impl Open {
             .map(|(_, entry)| Arc::clone(entry))
     }
 
-    fn evict(&mut self, entry: Arc<Entry>) {
+    fn evict(&mut self, entry: Arc<ConnectionEntry>) {
         entry.evict(self.evicted.len() < POLITE);
         self.remove(&entry);
         self.evicted.insert(entry.id, entry);
     }
 
-    fn remove(&mut self, entry: &Entry) {
+    fn remove(&mut self, entry: &ConnectionEntry) {
         self.evicted.remove(&entry.id);
         if self.entries.remove(&entry.id).is_none() {
             return;
@@ -193,7 +197,7 @@ impl Open {
 }
 
 impl Place {
-    pub(super) fn entry(&self) -> &Arc<Entry> {
+    pub(super) fn entry(&self) -> &Arc<ConnectionEntry> {
         &self.entry
     }
 }

@@ -13,12 +13,12 @@ use crate::metrics::{Label, RequestEnd, Undecided};
 /// moment and no longer: the API server waits too.
 pub trait Decide: Send + Sync + 'static {
     /// The answer to one AdmissionReview, whatever the bytes are.
-    fn decide(&self, body: &[u8]) -> impl Future<Output = Answer> + Send;
+    fn decide(&self, body: &[u8]) -> impl Future<Output = HttpAnswer> + Send;
 }
 
 /// The answer to one request.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
     pub(super) end: RequestEnd,
@@ -28,7 +28,7 @@ pub struct Answer {
 /// Names of policies that a log line holds; of more it says how many.
 const NAMES: usize = 8;
 
-impl Answer {
+impl HttpAnswer {
     /// An AdmissionReview, as JSON, with status 200.
     #[must_use]
     pub fn review(body: Vec<u8>, outcome: Outcome) -> Self {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_line_even_if_it_was_more() {
-        let answer = Answer::unreadable("first\r\nsecond");
+        let answer = HttpAnswer::unreadable("first\r\nsecond");
         assert_eq!(answer.body, b"first  second\n");
     }
 }

@@ -19,17 +19,17 @@ use super::decide::Decide;
 use super::limits::Limits;
 use super::route::Webhook;
 use crate::metrics::Metrics;
-use crate::shutdown::Phase;
+use crate::shutdown::ShutdownPhase;
 
 /// How long accepting rests after an error of our own, such as no file
 /// descriptor left: trying again at once would only burn the processor.
 const REST: Duration = Duration::from_millis(100);
 
-/// Serves the webhook on a socket until `phase` says [`Phase::Stopped`], then
+/// Serves the webhook on a socket until `phase` says [`ShutdownPhase::Stopped`], then
 /// closes the socket, finishes what is in flight and returns. No error of a
 /// connection, and none of accepting, ends it.
 ///
-/// In [`Phase::Leaving`] it goes on, and asks HTTP/1.1 clients to connect anew
+/// In [`ShutdownPhase::Leaving`] it goes on, and asks HTTP/1.1 clients to connect anew
 /// for each request. Returns how many connections had to be cut off because
 /// they did not end within `limits.drain`.
 pub async fn serve<D: Decide>(
@@ -38,7 +38,7 @@ pub async fn serve<D: Decide>(
     decide: Arc<D>,
     limits: Limits,
     metrics: Arc<Metrics>,
-    mut phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<ShutdownPhase>,
 ) -> usize {
     let drain = limits.drain;
     let connections = Connections::new(limits.clone(), Arc::clone(&metrics));
@@ -48,8 +48,8 @@ pub async fn serve<D: Decide>(
     let mut sweep = interval(connections.sweep_interval());
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut now_phase = *phase.borrow_and_update();
-    while now_phase != Phase::Stopped {
-        if now_phase == Phase::Leaving {
+    while now_phase != ShutdownPhase::Stopped {
+        if now_phase == ShutdownPhase::Leaving {
             webhook.leave();
         }
         tokio::select! {
@@ -65,7 +65,7 @@ pub async fn serve<D: Decide>(
                 now_phase = match changed {
                     Ok(()) => *phase.borrow_and_update(),
                     // Whoever could have told us to stop is gone.
-                    Err(_) => Phase::Stopped,
+                    Err(_) => ShutdownPhase::Stopped,
                 };
             }
         }

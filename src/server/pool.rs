@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::connections::{Entry, RequestStage};
+use super::connections::{ConnectionEntry, RequestStage};
 
 /// What is shared.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ struct Tenant {
     stage: RequestStage,
     evicted: bool,
     told: Arc<Notify>,
-    entry: Option<Arc<Entry>>,
+    entry: Option<Arc<ConnectionEntry>>,
 }
 
 /// What one address holds.
@@ -66,7 +66,7 @@ struct AddressShare {
 pub(super) struct Room {
     pool: Pool,
     address: IpAddr,
-    entry: Option<Arc<Entry>>,
+    entry: Option<Arc<ConnectionEntry>>,
     /// Where it holds or wants anything.
     tenant: Option<(u64, Arc<Notify>)>,
 }
@@ -86,7 +86,7 @@ impl Pool {
     }
 
     /// Room for a request of this connection; none yet.
-    pub(super) fn room(&self, entry: &Arc<Entry>) -> Room {
+    pub(super) fn room(&self, entry: &Arc<ConnectionEntry>) -> Room {
         Room { pool: self.clone(), address: entry.address(), entry: Some(Arc::clone(entry)), tenant: None }
     }
 

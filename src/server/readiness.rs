@@ -28,7 +28,7 @@ pub enum Check {
 
 /// All checks at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct ReadinessReport {
     /// Whether every check passes.
     pub ready: bool,
     /// One line for each check, as the API server's `/readyz?verbose` has them.
@@ -50,7 +50,7 @@ impl Readiness {
 
     /// What all checks say at `now`.
     #[must_use]
-    pub fn report(&self, now: Timestamp) -> Report {
+    pub fn report(&self, now: Timestamp) -> ReadinessReport {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         let mut ready = true;
@@ -66,7 +66,7 @@ impl Readiness {
             }
         }
         text.push_str(if ready { "readyz check passed\n" } else { "readyz check failed\n" });
-        Report { ready, text }
+        ReadinessReport { ready, text }
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         readiness.set("policies", Check::Passing);
         assert_eq!(
             readiness.report(at(0)),
-            Report {
+            ReadinessReport {
                 ready: false,
                 text: "[-]certificate failed: not reached yet\n[+]policies ok\n\
                        readyz check failed\n"

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::readiness::{Check, Readiness};
 use super::tls::ServingCertificate;
-use crate::certs::files::{Change, PairFiles};
+use crate::certs::files::{CertificateChange, PairFiles};
 use crate::certs::{PairError, Validity};
 use crate::files::follow::{Look, Looks, PATIENCE};
 use crate::metrics::{Metrics, Reload};
@@ -69,17 +69,17 @@ pub async fn follow(
     }
 }
 
-fn take(change: Change, certificate: &ServingCertificate, audience: &Audience) {
+fn take(change: CertificateChange, certificate: &ServingCertificate, audience: &Audience) {
     match change {
-        Change::None => {}
-        Change::Served(served) => {
+        CertificateChange::None => {}
+        CertificateChange::Served(served) => {
             let validity = served.validity();
             certificate.replace(served);
             audience.tell(validity);
             audience.metrics.certificate_reloads.count(Reload::Accepted);
             info!(not_after = %validity.not_after, "serving a new certificate");
         }
-        Change::Refused(error) => {
+        CertificateChange::Refused(error) => {
             audience.metrics.certificate_reloads.count(Reload::Refused);
             warn!(
                 error = &error as &dyn StdError,

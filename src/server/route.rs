@@ -17,7 +17,7 @@ use tracing::{debug, error};
 
 use super::body::{self, BodyError};
 use super::connections::InFlight;
-use super::decide::{Answer, Decide};
+use super::decide::{Decide, HttpAnswer};
 use super::limits::Limits;
 use super::pool::{NoRoom, Pool, Room};
 use crate::metrics::{HandshakeFailure, Label, Metrics, Undecided};
@@ -132,7 +132,7 @@ impl<D: Decide> Webhook<D> {
         body::read(request.into_body(), &self.limits, free, room, deadline).await.map_err(Refusal::Body)
     }
 
-    async fn decide(&self, body: Bytes, in_flight: &InFlight, deadline: Instant) -> Answer {
+    async fn decide(&self, body: Bytes, in_flight: &InFlight, deadline: Instant) -> HttpAnswer {
         if body.len() <= self.limits.small_body_bytes {
             let started = Instant::now();
             let answer = guarded(&*self.decide, &body).await;
@@ -158,7 +158,7 @@ impl<D: Decide> Webhook<D> {
 }
 
 impl Refusal {
-    fn answer(&self, limits: &Limits) -> Answer {
+    fn answer(&self, limits: &Limits) -> HttpAnswer {
         let (status, why, text) = match self {
             Self::Path => (
                 StatusCode::NOT_FOUND,
@@ -195,13 +195,13 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, Undecided::Disconnected, "the body broke off".to_owned())
             }
         };
-        Answer::undecided(status, why, &text)
+        HttpAnswer::undecided(status, why, &text)
     }
 }
 
 /// A panic costs the one request that caused it: the pods of others on the
 /// same HTTP/2 connection go on.
-async fn guarded<D: Decide>(decide: &D, body: &[u8]) -> Answer {
+async fn guarded<D: Decide>(decide: &D, body: &[u8]) -> HttpAnswer {
     AssertUnwindSafe(decide.decide(body)).catch_unwind().await.unwrap_or_else(|_| {
         // The panic's own text, which the hook leaves out, is not for the client.
         error!(bytes = body.len(), "the decision panicked");
@@ -209,9 +209,9 @@ async fn guarded<D: Decide>(decide: &D, body: &[u8]) -> Answer {
     })
 }
 
-fn failed() -> Answer {
+fn failed() -> HttpAnswer {
     let text = "the decision failed; the log has more";
-    Answer::undecided(StatusCode::INTERNAL_SERVER_ERROR, Undecided::Failed, text)
+    HttpAnswer::undecided(StatusCode::INTERNAL_SERVER_ERROR, Undecided::Failed, text)
 }
 
 impl AsRef<[u8]> for Sent {
@@ -220,7 +220,7 @@ impl AsRef<[u8]> for Sent {
     }
 }
 
-fn respond(answer: Answer, room: Room, in_flight: InFlight) -> Response<Full<Bytes>> {
+fn respond(answer: HttpAnswer, room: Room, in_flight: InFlight) -> Response<Full<Bytes>> {
     let json = answer.status == StatusCode::OK;
     let sent = Sent { bytes: answer.body, _room: room, _in_flight: in_flight };
     let mut response = Response::new(Full::new(Bytes::from_owner(sent)));

@@ -16,7 +16,7 @@ use stowage::{
     },
     cluster::{
         ENTRY,
-        certificates::{Place, keep, verify},
+        certificates::{CertificateStore, keep, verify},
     },
     metrics::{Call, Metrics},
 };
@@ -35,7 +35,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(cluster: &Cluster, place: &Place, terms: &Terms) -> Self {
+    fn start(cluster: &Cluster, place: &CertificateStore, terms: &Terms) -> Self {
         let served = Arc::new(Mutex::new(None));
         let trusted = Arc::new(Mutex::new(None));
         let metrics = Arc::new(Metrics::new("test").unwrap());
@@ -70,20 +70,21 @@ impl Drop for Replica {
 /// A registration of its own, so that tests do not meet; it selects nothing that exists.
 struct Registered<'a> {
     cluster: &'a Cluster,
-    place: Place,
+    place: CertificateStore,
 }
 
 impl<'a> Registered<'a> {
     async fn new(cluster: &'a Cluster, name: &str) -> Self {
         cluster.namespace(name, &json!({})).await;
-        let place = Place { namespace: name.to_owned(), secret: "kept".to_owned(), registration: name.to_owned() };
+        let place =
+            CertificateStore { namespace: name.to_owned(), secret: "kept".to_owned(), registration: name.to_owned() };
         let registered = Self { cluster, place };
         registered.register().await;
         registered
     }
 
     async fn register(&self) {
-        let Place { registration: name, .. } = &self.place;
+        let CertificateStore { registration: name, .. } = &self.place;
         let entry = |entry: &str| {
             json!({
                 "name": entry,

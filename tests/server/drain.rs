@@ -9,7 +9,7 @@ use hyper::body::{Body, Bytes, Frame};
 use hyper::client::conn::http2;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use stowage::shutdown::Phase;
+use stowage::shutdown::ShutdownPhase;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -22,7 +22,7 @@ async fn a_request_that_began_before_the_stop_is_answered() {
     let asked = head("content-length: 4\r\nexpect: 100-continue\r\n");
     exchange(&mut stream, &asked, "100 Continue\r\n\r\n").await.unwrap();
     let address = server.address;
-    server.phase.send_replace(Phase::Stopped);
+    server.phase.send_replace(ShutdownPhase::Stopped);
     // The socket closes at once, the request goes on.
     within(async {
         while tcp(address, "127.0.0.1").await.is_ok() {
@@ -52,7 +52,7 @@ async fn a_request_in_flight_on_h2_is_answered_after_the_stop() {
     body.send(Bytes::from_static(b"{")).await.unwrap();
     // The test has one thread: when it runs again, the server has run.
     sleep(limits().body / 4).await;
-    server.phase.send_replace(Phase::Stopped);
+    server.phase.send_replace(ShutdownPhase::Stopped);
     within(async {
         while tcp(server.address, "127.0.0.1").await.is_ok() {
             sleep(limits().linger / 100).await;
@@ -74,7 +74,7 @@ async fn while_leaving_answers_ask_for_a_new_connection_and_new_ones_are_served(
     let server = Server::start(limits()).await;
     let mut old = server.client(H1).await;
     assert!(old.post("1").await.headers.get("connection").is_none());
-    server.phase.send_replace(Phase::Leaving);
+    server.phase.send_replace(ShutdownPhase::Leaving);
     let told = async {
         loop {
             let mut client = server.client(H1).await;
@@ -101,7 +101,7 @@ async fn a_connection_made_just_before_the_stop_still_gets_one_answer() {
     let server = Server::start(limits()).await;
     let mut stream = server.raw().await;
     server.until("open", |metrics| metrics.connections.get() == 1).await;
-    server.phase.send_replace(Phase::Stopped);
+    server.phase.send_replace(ShutdownPhase::Stopped);
     within(async {
         while tcp(server.address, "127.0.0.1").await.is_ok() {
             sleep(limits().linger / 100).await;

@@ -23,8 +23,8 @@ use stowage::certs::Served;
 use stowage::certs::issue::{Authority, DAY};
 use stowage::metrics::Metrics;
 use stowage::server::tls::{self, ServingCertificate};
-use stowage::server::{self, Answer, Decide, Limits};
-use stowage::shutdown::Phase;
+use stowage::server::{self, Decide, HttpAnswer, Limits};
+use stowage::shutdown::ShutdownPhase;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -49,16 +49,16 @@ pub(crate) const SLOW: Duration = Duration::from_millis(400);
 pub(crate) const MUCH: usize = 32 << 20;
 
 impl Decide for Lengths {
-    async fn decide(&self, body: &[u8]) -> Answer {
+    async fn decide(&self, body: &[u8]) -> HttpAnswer {
         match body {
             b"panic" => panic!("told so"),
-            b"unreadable" => Answer::unreadable("this is no AdmissionReview"),
+            b"unreadable" => HttpAnswer::unreadable("this is no AdmissionReview"),
             _ if body.starts_with(b"slow") => {
                 std::thread::sleep(SLOW);
-                Answer::review(b"slow".to_vec(), Outcome::NoMatch)
+                HttpAnswer::review(b"slow".to_vec(), Outcome::NoMatch)
             }
-            _ if body.starts_with(b"much") => Answer::review(vec![b'x'; MUCH], Outcome::NoMatch),
-            _ => Answer::review(body.len().to_string().into_bytes(), Outcome::NoMatch),
+            _ if body.starts_with(b"much") => HttpAnswer::review(vec![b'x'; MUCH], Outcome::NoMatch),
+            _ => HttpAnswer::review(body.len().to_string().into_bytes(), Outcome::NoMatch),
         }
     }
 }
@@ -66,7 +66,7 @@ impl Decide for Lengths {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) phase: watch::Sender<ShutdownPhase>,
     pub(crate) ended: JoinHandle<usize>,
     pub(crate) roots: Arc<RootCertStore>,
 }
@@ -132,7 +132,7 @@ impl Server {
         let tls = tls::server_config(certificate).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (phase, receiver) = watch::channel(Phase::Serving);
+        let (phase, receiver) = watch::channel(ShutdownPhase::Serving);
         let ended =
             tokio::spawn(server::serve(listener, tls, Arc::new(Lengths), limits, Arc::clone(&metrics), receiver));
         Self { address, metrics, phase, ended, roots: Arc::new(roots(ca_pem)) }
@@ -181,7 +181,7 @@ impl Server {
     }
 
     pub(crate) async fn stop(self) -> usize {
-        self.phase.send_replace(Phase::Stopped);
+        self.phase.send_replace(ShutdownPhase::Stopped);
         within(self.ended).await.unwrap()
     }
 }

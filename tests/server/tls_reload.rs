@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use stowage::certs::files::{Change, PairFiles};
+use stowage::certs::files::{CertificateChange, PairFiles};
 use stowage::certs::issue::{Authority, DAY, Serving};
 use stowage::metrics::{Metrics, Reload};
 use stowage::server::readiness::Readiness;
@@ -67,7 +67,7 @@ impl Following {
         let authority = Authority::new(now(), DAY * 365).unwrap();
         let volume = Volume::new(&pair(&authority, 30));
         let mut files = PairFiles::new(volume.path("tls.crt"), volume.path("tls.key"));
-        let Change::Served(served) = files.look(now()) else {
+        let CertificateChange::Served(served) = files.look(now()) else {
             panic!("the first pair is good");
         };
         let certificate = ServingCertificate::new(served);

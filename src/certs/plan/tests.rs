@@ -22,7 +22,12 @@ fn published(ring: &Keyring, at: Timestamp) -> Published {
 }
 
 /// Plans and performs until nothing is left to do, as one replica does.
-fn settle(ring: &mut Option<Keyring>, known: Option<&Keyring>, seen: &mut Published, now: Timestamp) -> Vec<Step> {
+fn settle(
+    ring: &mut Option<Keyring>,
+    known: Option<&Keyring>,
+    seen: &mut Published,
+    now: Timestamp,
+) -> Vec<CertificateStep> {
     let mut done = Vec::new();
     loop {
         let steps = plan(ring.as_ref(), known, Some(seen), &terms(), now);
@@ -33,7 +38,7 @@ fn settle(ring: &mut Option<Keyring>, known: Option<&Keyring>, seen: &mut Publis
             // What is read back is what counts.
             *ring = Some(Keyring::from_data(&changed.to_data()).unwrap());
         }
-        if steps.contains(&Step::Publish) {
+        if steps.contains(&CertificateStep::Publish) {
             *seen = seen.seen(ring.as_ref().unwrap().bundle(now).to_pem().as_bytes(), now);
         }
         done.extend(steps);
@@ -44,7 +49,7 @@ fn settle(ring: &mut Option<Keyring>, known: Option<&Keyring>, seen: &mut Publis
 #[test]
 fn an_empty_cluster_gets_an_authority_a_pair_and_a_bundle() {
     let (mut ring, mut seen) = (None, Published::default());
-    assert_eq!(settle(&mut ring, None, &mut seen, start()), [Step::Begin, Step::Publish]);
+    assert_eq!(settle(&mut ring, None, &mut seen, start()), [CertificateStep::Begin, CertificateStep::Publish]);
     let ring = ring.unwrap();
     assert_eq!(seen.bundle().verify(ring.served().unwrap(), "stowage.stowage.svc", start()), Ok(()));
     assert_eq!(plan(Some(&ring), None, Some(&seen), &terms(), start() + DAY), []);
@@ -57,7 +62,7 @@ fn what_is_published_is_put_back_when_it_is_blanked_or_changed() {
     let other = Authority::new(start(), DAY).unwrap();
     for text in ["", "\n", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA", other.certificate_pem()] {
         let seen = published(&ring, start()).seen(text.as_bytes(), start());
-        assert_eq!(plan(Some(&ring), None, Some(&seen), &terms(), start()), [Step::Publish], "{text:?}");
+        assert_eq!(plan(Some(&ring), None, Some(&seen), &terms(), start()), [CertificateStep::Publish], "{text:?}");
     }
 }
 
@@ -65,11 +70,11 @@ fn what_is_published_is_put_back_when_it_is_blanked_or_changed() {
 fn a_secret_that_goes_is_written_back_from_memory_while_its_authority_holds() {
     let ring = begun();
     let seen = published(&ring, start());
-    assert_eq!(plan(None, Some(&ring), Some(&seen), &terms(), start()), [Step::Restore]);
-    let restored = perform(&[Step::Restore], None, Some(&ring), &terms(), start()).unwrap().unwrap();
+    assert_eq!(plan(None, Some(&ring), Some(&seen), &terms(), start()), [CertificateStep::Restore]);
+    let restored = perform(&[CertificateStep::Restore], None, Some(&ring), &terms(), start()).unwrap().unwrap();
     assert_eq!(restored.to_data(), ring.to_data());
-    assert_eq!(plan(None, Some(&ring), Some(&seen), &terms(), start() + DAY * 366), [Step::Begin]);
-    assert_eq!(plan(None, None, Some(&seen), &terms(), start()), [Step::Begin]);
+    assert_eq!(plan(None, Some(&ring), Some(&seen), &terms(), start() + DAY * 366), [CertificateStep::Begin]);
+    assert_eq!(plan(None, None, Some(&seen), &terms(), start()), [CertificateStep::Begin]);
 }
 
 #[test]
@@ -78,7 +83,7 @@ fn a_foreign_authority_is_taken_over_and_the_one_in_use_stays_trusted() {
     let mut seen = published(&own, start());
     let mut ring = Some(foreign.clone());
     let done = settle(&mut ring, Some(&own), &mut seen, start());
-    assert_eq!(done.first(), Some(&Step::Remember));
+    assert_eq!(done.first(), Some(&CertificateStep::Remember));
     let ring = ring.unwrap();
     for served in [own.served().unwrap(), foreign.served().unwrap()] {
         assert_eq!(seen.bundle().verify(served, "stowage.stowage.svc", start()), Ok(()));
@@ -105,14 +110,14 @@ fn a_pair_of_other_names_or_of_nobody_or_past_two_thirds_is_made_anew() {
     let ring = begun();
     let seen = published(&ring, start());
     let elsewhere = Terms { names: service_names("a", "b"), called: "a.b.svc".to_owned(), ..terms() };
-    assert_eq!(plan(Some(&ring), None, Some(&seen), &elsewhere, start()), [Step::Sign]);
+    assert_eq!(plan(Some(&ring), None, Some(&seen), &elsewhere, start()), [CertificateStep::Sign]);
     let mut data = ring.to_data();
     data.insert("tls.crt".to_owned(), b"".to_vec());
     let torn = Keyring::from_data(&data).unwrap();
-    assert_eq!(plan(Some(&torn), None, Some(&seen), &terms(), start()), [Step::Sign]);
+    assert_eq!(plan(Some(&torn), None, Some(&seen), &terms(), start()), [CertificateStep::Sign]);
     let due = start() + DAY * 60;
     assert_eq!(plan(Some(&ring), None, Some(&seen), &terms(), due - SECOND), []);
-    assert_eq!(plan(Some(&ring), None, Some(&seen), &terms(), due), [Step::Sign]);
+    assert_eq!(plan(Some(&ring), None, Some(&seen), &terms(), due), [CertificateStep::Sign]);
 }
 
 #[test]
@@ -120,12 +125,12 @@ fn the_next_authority_signs_only_after_it_has_been_seen_published_for_a_minute()
     let due = start() + DAY * 244;
     let mut ring = Some(begun().signed(&terms(), due).unwrap());
     let mut seen = published(ring.as_ref().unwrap(), start());
-    assert_eq!(settle(&mut ring, None, &mut seen, due), [Step::Prepare, Step::Publish]);
+    assert_eq!(settle(&mut ring, None, &mut seen, due), [CertificateStep::Prepare, CertificateStep::Publish]);
     let prepared = ring.clone().unwrap();
     assert_eq!(plan(Some(&prepared), None, Some(&seen), &terms(), due + SECOND * 59), []);
     let blanked = seen.seen(b"", due + SECOND * 30).seen(prepared.bundle(due).to_pem().as_bytes(), due + SECOND * 31);
     assert_eq!(plan(Some(&prepared), None, Some(&blanked), &terms(), due + SECOND * 60), [], "the minute begins anew");
-    assert_eq!(settle(&mut ring, None, &mut seen, due + SECOND * 60), [Step::Promote]);
+    assert_eq!(settle(&mut ring, None, &mut seen, due + SECOND * 60), [CertificateStep::Promote]);
     let promoted = ring.unwrap();
     assert_eq!(promoted.authority().certificate_pem(), prepared.next().unwrap().certificate_pem());
     assert!(promoted.bundle(due).contains(&prepared.authority().der()), "the old one stays published");
@@ -136,12 +141,12 @@ fn the_next_authority_signs_only_after_it_has_been_seen_published_for_a_minute()
 fn an_authority_that_ends_is_replaced_whatever_is_published() {
     let end = start() + DAY * 366;
     let ring = begun();
-    assert_eq!(plan(Some(&ring), None, None, &terms(), end), [Step::Begin]);
+    assert_eq!(plan(Some(&ring), None, None, &terms(), end), [CertificateStep::Begin]);
     let prepared = ring.prepared(&terms(), end - DAY).unwrap();
-    assert_eq!(plan(Some(&prepared), None, None, &terms(), end), [Step::Promote]);
-    let promoted = perform(&[Step::Promote], Some(&prepared), None, &terms(), end).unwrap().unwrap();
-    assert_eq!(plan(Some(&promoted), None, None, &terms(), end), [Step::Forget]);
-    let kept = perform(&[Step::Forget], Some(&promoted), None, &terms(), end).unwrap().unwrap();
+    assert_eq!(plan(Some(&prepared), None, None, &terms(), end), [CertificateStep::Promote]);
+    let promoted = perform(&[CertificateStep::Promote], Some(&prepared), None, &terms(), end).unwrap().unwrap();
+    assert_eq!(plan(Some(&promoted), None, None, &terms(), end), [CertificateStep::Forget]);
+    let kept = perform(&[CertificateStep::Forget], Some(&promoted), None, &terms(), end).unwrap().unwrap();
     assert_eq!(kept.bundle(end).authorities().len(), 1);
 }
 
@@ -163,7 +168,7 @@ fn three_years_pass_without_a_moment_in_which_a_replica_is_not_trusted() {
             }
             let known = replicas[place].clone();
             let done = settle(&mut ring, known.as_ref(), &mut seen, now);
-            promotions += done.iter().filter(|step| **step == Step::Promote).count();
+            promotions += done.iter().filter(|step| **step == CertificateStep::Promote).count();
             replicas[place].clone_from(&ring);
             let offered = ring.as_ref().unwrap().served().unwrap();
             if should_serve(offered, serving[place].as_ref(), Some(&seen), &terms(), now) {

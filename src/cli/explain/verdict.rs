@@ -13,7 +13,7 @@ use crate::{certs::trust::Bundle, cluster::ENTRY, labels::Selector};
 
 /// Why a pod was or was not injected: a closed set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Word {
+pub(super) enum VerdictWord {
     Injected,
     NoPolicyMatches,
     Refused,
@@ -39,7 +39,7 @@ pub(super) struct Subject {
 }
 
 /// The registration as far as it decides.
-pub(super) struct Registration<'a> {
+pub(super) struct RegistrationView<'a> {
     name: &'a str,
     created: Option<Timestamp>,
     entry: Option<&'a MutatingWebhook>,
@@ -47,7 +47,7 @@ pub(super) struct Registration<'a> {
 
 /// All that the word depends on.
 pub(super) struct Facts<'a> {
-    pub(super) registration: Option<Registration<'a>>,
+    pub(super) registration: Option<RegistrationView<'a>>,
     pub(super) namespace: &'a str,
     pub(super) namespace_labels: Option<&'a BTreeMap<String, String>>,
     pub(super) subject: &'a Subject,
@@ -62,35 +62,39 @@ struct Outside {
 const OPT_OUT: &str = "the pod says stowage.dev/inject: \"false\"";
 
 /// Why the pod was or was not injected.
-pub(super) fn word(facts: &Facts<'_>) -> Word {
+pub(super) fn word(facts: &Facts<'_>) -> VerdictWord {
     let subject = facts.subject;
     if subject.is_pod && subject.marker.is_some() {
         let policies = subject.marker.as_ref().and_then(|marker| marker.get("policies")).and_then(Value::as_array);
-        return if policies.is_some_and(|list| !list.is_empty()) { Word::Injected } else { Word::NoPolicyMatches };
+        return if policies.is_some_and(|list| !list.is_empty()) {
+            VerdictWord::Injected
+        } else {
+            VerdictWord::NoPolicyMatches
+        };
     }
     let Some(registration) = facts.registration.as_ref().filter(|found| found.entry.is_some()) else {
-        return Word::NoRegistration;
+        return VerdictWord::NoRegistration;
     };
     if subject.is_mirror || facts.namespace == "kube-system" {
-        return Word::NeverTouched;
+        return VerdictWord::NeverTouched;
     }
     let opted_out = subject.labels.get("stowage.dev/inject").is_some_and(|value| value == "false");
     if opted_out || matches!(&subject.decision, Ok((_, Some(OPT_OUT)))) {
-        return Word::OptedOut;
+        return VerdictWord::OptedOut;
     }
     if facts.outside().is_some() {
-        return Word::NotInScope;
+        return VerdictWord::NotInScope;
     }
     match &subject.decision {
-        Err(_) => Word::Refused,
-        Ok((policies, _)) if policies.is_empty() => Word::NoPolicyMatches,
-        Ok(_) if !subject.is_pod => Word::WouldBeInjected,
-        Ok(_) if registration.created > subject.created => Word::RegistrationIsNewer,
-        Ok(_) => Word::NobodyAnswered,
+        Err(_) => VerdictWord::Refused,
+        Ok((policies, _)) if policies.is_empty() => VerdictWord::NoPolicyMatches,
+        Ok(_) if !subject.is_pod => VerdictWord::WouldBeInjected,
+        Ok(_) if registration.created > subject.created => VerdictWord::RegistrationIsNewer,
+        Ok(_) => VerdictWord::NobodyAnswered,
     }
 }
 
-impl Word {
+impl VerdictWord {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Injected => "Injected",
@@ -107,7 +111,7 @@ impl Word {
     }
 }
 
-impl<'a> Registration<'a> {
+impl<'a> RegistrationView<'a> {
     pub(super) fn of(found: &'a MutatingWebhookConfiguration) -> Self {
         Self {
             name: found.metadata.name.as_deref().unwrap_or_default(),
@@ -118,7 +122,7 @@ impl<'a> Registration<'a> {
 
     /// Where the Service is that the entry calls.
     pub(super) fn service_namespace(found: &MutatingWebhookConfiguration) -> Option<String> {
-        let entry = Registration::of(found).entry?;
+        let entry = RegistrationView::of(found).entry?;
         Some(entry.client_config.service.as_ref()?.namespace.clone())
     }
 }
@@ -129,10 +133,10 @@ impl Facts<'_> {
         let mut rows = Vec::new();
         match &self.registration {
             None => rows.push(("registration", "is not there".to_owned())),
-            Some(Registration { name, entry: None, .. }) => {
+            Some(RegistrationView { name, entry: None, .. }) => {
                 rows.push(("registration", format!("{name} has no entry {ENTRY}")));
             }
-            Some(Registration { name, created, entry: Some(entry) }) => {
+            Some(RegistrationView { name, created, entry: Some(entry) }) => {
                 let policy = entry.failure_policy.as_deref().unwrap_or("Fail");
                 let created = created.map(|at| format!(", made {at}")).unwrap_or_default();
                 rows.push(("registration", format!("{name}, failurePolicy {policy}{created}")));
@@ -231,12 +235,15 @@ mod tests {
     }
 
     /// What comes of one change of what is otherwise a pod that should have been injected.
-    fn asked(namespace: &str, change: impl Fn(&mut Subject, &mut MutatingWebhookConfiguration)) -> (Word, String) {
+    fn asked(
+        namespace: &str,
+        change: impl Fn(&mut Subject, &mut MutatingWebhookConfiguration),
+    ) -> (VerdictWord, String) {
         let (mut subject, mut registration) = (subject(), registration());
         change(&mut subject, &mut registration);
         let labels = BTreeMap::from([("stowage.dev/injection".to_owned(), "enabled".to_owned())]);
         let facts = Facts {
-            registration: Some(Registration::of(&registration)),
+            registration: Some(RegistrationView::of(&registration)),
             namespace,
             namespace_labels: Some(&labels).filter(|_| namespace != "other"),
             subject: &subject,
@@ -247,25 +254,28 @@ mod tests {
 
     #[test]
     fn every_word_has_a_pod() {
-        let is = |wanted: Word, namespace: &str, change: &dyn Fn(&mut Subject, &mut MutatingWebhookConfiguration)| {
-            assert_eq!(asked(namespace, change).0, wanted);
-        };
-        is(Word::NobodyAnswered, "team", &|_, _| {});
-        is(Word::Injected, "team", &|pod, _| pod.marker = Some(json!({"policies": [{"name": "mlrun"}]})));
-        is(Word::NoPolicyMatches, "team", &|pod, _| pod.marker = Some(json!({"policies": []})));
-        is(Word::NoPolicyMatches, "team", &|pod, _| pod.decision = Ok((Vec::new(), Some("no policy matches"))));
-        is(Word::Refused, "team", &|pod, _| pod.decision = Err("no".to_owned()));
-        is(Word::WouldBeInjected, "team", &|pod, _| pod.is_pod = false);
-        is(Word::NoRegistration, "team", &|_, registration| registration.webhooks = None);
-        is(Word::NotInScope, "other", &|_, _| {});
-        is(Word::NotInScope, "team", &|pod, _| pod.labels.clear());
-        is(Word::OptedOut, "team", &|pod, _| pod.decision = Ok((Vec::new(), Some(OPT_OUT))));
-        is(Word::OptedOut, "team", &|pod, _| {
+        let is =
+            |wanted: VerdictWord, namespace: &str, change: &dyn Fn(&mut Subject, &mut MutatingWebhookConfiguration)| {
+                assert_eq!(asked(namespace, change).0, wanted);
+            };
+        is(VerdictWord::NobodyAnswered, "team", &|_, _| {});
+        is(VerdictWord::Injected, "team", &|pod, _| pod.marker = Some(json!({"policies": [{"name": "mlrun"}]})));
+        is(VerdictWord::NoPolicyMatches, "team", &|pod, _| pod.marker = Some(json!({"policies": []})));
+        is(VerdictWord::NoPolicyMatches, "team", &|pod, _| pod.decision = Ok((Vec::new(), Some("no policy matches"))));
+        is(VerdictWord::Refused, "team", &|pod, _| pod.decision = Err("no".to_owned()));
+        is(VerdictWord::WouldBeInjected, "team", &|pod, _| pod.is_pod = false);
+        is(VerdictWord::NoRegistration, "team", &|_, registration| registration.webhooks = None);
+        is(VerdictWord::NotInScope, "other", &|_, _| {});
+        is(VerdictWord::NotInScope, "team", &|pod, _| pod.labels.clear());
+        is(VerdictWord::OptedOut, "team", &|pod, _| pod.decision = Ok((Vec::new(), Some(OPT_OUT))));
+        is(VerdictWord::OptedOut, "team", &|pod, _| {
             pod.labels.insert("stowage.dev/inject".to_owned(), "false".to_owned());
         });
-        is(Word::NeverTouched, "kube-system", &|_, _| {});
-        is(Word::NeverTouched, "team", &|pod, _| pod.is_mirror = true);
-        is(Word::RegistrationIsNewer, "team", &|pod, _| pod.created = Some("2026-11-22T11:00:00Z".parse().unwrap()));
+        is(VerdictWord::NeverTouched, "kube-system", &|_, _| {});
+        is(VerdictWord::NeverTouched, "team", &|pod, _| pod.is_mirror = true);
+        is(VerdictWord::RegistrationIsNewer, "team", &|pod, _| {
+            pod.created = Some("2026-11-22T11:00:00Z".parse().unwrap())
+        });
     }
 
     #[test]

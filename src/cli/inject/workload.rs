@@ -7,7 +7,7 @@ use crate::inject::{PodContext, equal::pulls_always};
 
 /// Where an object's pod is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::cli) struct Target {
+pub(in crate::cli) struct PodPlace {
     /// The object's kind.
     pub(in crate::cli) kind: &'static str,
     /// The API group of the kind; other groups have kinds of the same name (Volcano's Job).
@@ -16,22 +16,22 @@ pub(in crate::cli) struct Target {
     pointer: &'static str,
 }
 
-const TARGETS: [Target; 9] = [
-    Target { kind: "Pod", group: "", pointer: "" },
-    Target { kind: "Job", group: "batch", pointer: "/spec/template" },
-    Target { kind: "CronJob", group: "batch", pointer: "/spec/jobTemplate/spec/template" },
-    Target { kind: "Deployment", group: "apps", pointer: "/spec/template" },
-    Target { kind: "StatefulSet", group: "apps", pointer: "/spec/template" },
-    Target { kind: "DaemonSet", group: "apps", pointer: "/spec/template" },
-    Target { kind: "ReplicaSet", group: "apps", pointer: "/spec/template" },
-    Target { kind: "ReplicationController", group: "", pointer: "/spec/template" },
-    Target { kind: "PodTemplate", group: "", pointer: "/template" },
+const TARGETS: [PodPlace; 9] = [
+    PodPlace { kind: "Pod", group: "", pointer: "" },
+    PodPlace { kind: "Job", group: "batch", pointer: "/spec/template" },
+    PodPlace { kind: "CronJob", group: "batch", pointer: "/spec/jobTemplate/spec/template" },
+    PodPlace { kind: "Deployment", group: "apps", pointer: "/spec/template" },
+    PodPlace { kind: "StatefulSet", group: "apps", pointer: "/spec/template" },
+    PodPlace { kind: "DaemonSet", group: "apps", pointer: "/spec/template" },
+    PodPlace { kind: "ReplicaSet", group: "apps", pointer: "/spec/template" },
+    PodPlace { kind: "ReplicationController", group: "", pointer: "/spec/template" },
+    PodPlace { kind: "PodTemplate", group: "", pointer: "/template" },
 ];
 
 /// Variable that the Job controller gives the pods of an indexed Job (`addCompletionIndexEnvVariable`).
 const COMPLETION_INDEX: &str = "JOB_COMPLETION_INDEX";
 
-impl Target {
+impl PodPlace {
     /// Where `object` has its pod.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::{
     },
     cluster::{
         REGISTRATION,
-        certificates::{self, Place},
+        certificates::{self, CertificateStore},
         classes, client, events, namespaces, policies, status,
     },
     metrics::Watching,
@@ -141,7 +141,7 @@ impl<'a> InCluster<'a> {
             tasks.spawn("registration", verify);
             return Ok(certificate);
         }
-        let place = Place {
+        let place = CertificateStore {
             namespace: self.namespace.clone(),
             secret: certificate_secret.clone(),
             registration: registration.clone(),

@@ -12,7 +12,7 @@ use crate::{
     },
     names,
     policy::snapshot::Snapshot,
-    server::{Answer, Decide},
+    server::{Decide, HttpAnswer},
 };
 
 /// Decides on the snapshot that is in force.
@@ -58,15 +58,15 @@ impl Decider {
 }
 
 impl Decide for Decider {
-    async fn decide(&self, body: &[u8]) -> Answer {
+    async fn decide(&self, body: &[u8]) -> HttpAnswer {
         match self.admit(body).await {
             Ok(Admitted { body, outcome, summary, advice }) => {
                 if let (Some(notices), Some(advice)) = (&self.notices, advice) {
                     notices.send(notice(advice, &summary.namespace));
                 }
-                Answer::review(body, outcome).with_summary(summary)
+                HttpAnswer::review(body, outcome).with_summary(summary)
             }
-            Err(unreadable) => Answer::unreadable(&unreadable.to_string()),
+            Err(unreadable) => HttpAnswer::unreadable(&unreadable.to_string()),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::json::Str;
 
 /// A mount, as far as it matters to those around it.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::inject) struct Place<'s> {
+pub(in crate::inject) struct MountedAt<'s> {
     /// Cleaned path.
     pub path: &'s str,
     /// Volume.
@@ -16,17 +16,17 @@ pub(in crate::inject) struct Place<'s> {
 
 impl ContainerDraft<'_> {
     /// The mount that a cleaned path has by now.
-    pub(in crate::inject) fn place<'s>(&'s self, path: &'s str) -> Option<Place<'s>> {
+    pub(in crate::inject) fn place<'s>(&'s self, path: &'s str) -> Option<MountedAt<'s>> {
         if let Some(new) = self.mounts.iter().find(|new| new.path == path) {
-            return Some(Place { path, volume: &new.volume, read_only: new.read_only });
+            return Some(MountedAt { path, volume: &new.volume, read_only: new.read_only });
         }
         let (_, own) = self.own_mount(path)?;
         let volume = own.name.as_ref().map_or("", Str::as_str);
-        Some(Place { path, volume, read_only: own.read_only.unwrap_or(false) })
+        Some(MountedAt { path, volume, read_only: own.read_only.unwrap_or(false) })
     }
 
     /// The innermost mount around a cleaned path.
-    pub(in crate::inject) fn place_around<'s>(&'s self, path: &'s str) -> Option<Place<'s>> {
+    pub(in crate::inject) fn place_around<'s>(&'s self, path: &'s str) -> Option<MountedAt<'s>> {
         let parents = std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent));
         parents.skip(1).find_map(|parent| self.place(parent))
     }

@@ -17,7 +17,7 @@ use crate::{
             v3io::v3io_env,
             variables::{S3Keys, s3_unit, secret_env_unit},
         },
-        modifier::{EnvUnit, Unit},
+        modifier::{EnvUnit, Injectable},
         spec::{AutoMountSpec, AutoMountType, PvcModifier, V3ioFuseModifier, V3ioSpec},
         template::{Kind, Template},
     },
@@ -94,7 +94,7 @@ impl Checker<'_> {
         }
     }
 
-    fn variant(&mut self, kind: AutoMountType, params: &Params) -> Option<Unit> {
+    fn variant(&mut self, kind: AutoMountType, params: &Params) -> Option<Injectable> {
         match kind {
             AutoMountType::V3ioCredentials => self.auto_v3io(params, false),
             AutoMountType::V3ioFuse => self.auto_v3io(params, true),
@@ -106,7 +106,7 @@ impl Checker<'_> {
         }
     }
 
-    fn auto_v3io(&mut self, params: &Params, fuse: bool) -> Option<Unit> {
+    fn auto_v3io(&mut self, params: &Params, fuse: bool) -> Option<Injectable> {
         let Some(base) = self.v3io else {
             self.error(AT, format!("type {} needs spec.v3io", if fuse { "v3io_fuse" } else { "v3io_credentials" }));
             return None;
@@ -129,7 +129,7 @@ impl Checker<'_> {
         unit
     }
 
-    fn auto_v3io_of(&mut self, params: &Params, v3io: &V3ioSpec, username: Template, fuse: bool) -> Option<Unit> {
+    fn auto_v3io_of(&mut self, params: &Params, v3io: &V3ioSpec, username: Template, fuse: bool) -> Option<Injectable> {
         let access_key = match self.param(params, "access_key") {
             Some(literal) => {
                 self.literal("access_key");
@@ -140,12 +140,12 @@ impl Checker<'_> {
                 EnvUnit::from_secret("V3IO_ACCESS_KEY", secret, &v3io.access_key_secret.key, false)
             }
         };
-        let mut unit = if fuse { self.auto_fuse(params, v3io)? } else { Unit::default() };
+        let mut unit = if fuse { self.auto_fuse(params, v3io)? } else { Injectable::default() };
         unit.env = v3io_env(v3io, username, access_key);
         Some(unit)
     }
 
-    fn auto_fuse(&mut self, params: &Params, v3io: &V3ioSpec) -> Option<Unit> {
+    fn auto_fuse(&mut self, params: &Params, v3io: &V3ioSpec) -> Option<Injectable> {
         let mounts = match params.get("volume_mounts") {
             None => None,
             Some(value) => {
@@ -165,7 +165,7 @@ impl Checker<'_> {
         self.v3io_fuse(&fuse, v3io, PARAMS)
     }
 
-    fn auto_pvc(&mut self, params: &Params) -> Option<Unit> {
+    fn auto_pvc(&mut self, params: &Params) -> Option<Injectable> {
         let Some(claim_name) = self.param(params, "pvc_name") else {
             self.error(PARAMS, "type pvc needs the parameter pvc_name");
             return None;
@@ -181,7 +181,7 @@ impl Checker<'_> {
         self.pvc(&pvc, PARAMS)
     }
 
-    fn auto_s3(&mut self, params: &Params) -> Option<Unit> {
+    fn auto_s3(&mut self, params: &Params) -> Option<Injectable> {
         let secret = self.param(params, "secret_name");
         let id = self.param(params, "aws_access_key");
         let key = self.param(params, "aws_secret_key");
@@ -216,7 +216,7 @@ impl Checker<'_> {
         Some(unit)
     }
 
-    fn auto_env(&mut self, params: &Params) -> Option<Unit> {
+    fn auto_env(&mut self, params: &Params) -> Option<Injectable> {
         let mut env = Vec::new();
         for (name, value) in params {
             self.name(name, names::env_var_name, PARAMS);
@@ -229,10 +229,10 @@ impl Checker<'_> {
                 None => EnvUnit::literal(name, plain(value)),
             });
         }
-        Some(Unit { env, ..Unit::default() })
+        Some(Injectable { env, ..Injectable::default() })
     }
 
-    fn auto_secret_env(&mut self, params: &Params) -> Option<Unit> {
+    fn auto_secret_env(&mut self, params: &Params) -> Option<Injectable> {
         let Some(secret) = self.param(params, "secret_name") else {
             self.error(PARAMS, "type secret_env needs the parameter secret_name");
             return None;

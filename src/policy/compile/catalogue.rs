@@ -8,7 +8,7 @@ use crate::{
     field_error::field,
     names::{self, clean_path},
     policy::{
-        Catalogue, Entry, StoreEntry,
+        Catalogue, CatalogueEntry, StoreEntry,
         compile::{
             checker::Checker,
             mount::WrittenMount,
@@ -16,8 +16,8 @@ use crate::{
             variables::{azure_env, gcs_unit, s3_plain_keys},
         },
         fragment::{Fragment, Hole},
-        modifier::{EnvUnit, Unit, VolumeUnit},
-        spec::{CatalogueEntry, PersistenceSpec, Store},
+        modifier::{EnvUnit, Injectable, VolumeUnit},
+        spec::{CatalogueEntrySpec, PersistenceSpec, Store},
         template::{Kind, Template},
     },
 };
@@ -45,7 +45,12 @@ impl Checker<'_> {
         Catalogue { data, outputs, default_outputs: spec.default_outputs.clone() }
     }
 
-    fn entries(&mut self, entries: &BTreeMap<String, CatalogueEntry>, at: &str, outputs: bool) -> Vec<Entry> {
+    fn entries(
+        &mut self,
+        entries: &BTreeMap<String, CatalogueEntrySpec>,
+        at: &str,
+        outputs: bool,
+    ) -> Vec<CatalogueEntry> {
         let mut taken = BTreeSet::new();
         entries
             .iter()
@@ -65,7 +70,7 @@ impl Checker<'_> {
             .collect()
     }
 
-    fn entry(&mut self, name: &str, entry: &CatalogueEntry, at: &str, outputs: bool) -> Option<Entry> {
+    fn entry(&mut self, name: &str, entry: &CatalogueEntrySpec, at: &str, outputs: bool) -> Option<CatalogueEntry> {
         let given = |value: &Option<String>| value.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
         let (claim, host) = (given(&entry.existing_claim), given(&entry.host_path));
         let kinds = usize::from(claim.is_some()) + usize::from(host.is_some()) + usize::from(entry.store.is_some());
@@ -118,7 +123,7 @@ impl Checker<'_> {
         };
         let path = mount.path.clone();
         let volume = VolumeUnit { name: volume_name(name), kind: kind.into(), source, mounts: vec![mount] };
-        Some(Entry {
+        Some(CatalogueEntry {
             name: name.to_owned(),
             path: at.to_owned(),
             unit: one_volume(volume),
@@ -128,7 +133,7 @@ impl Checker<'_> {
         })
     }
 
-    fn store(&mut self, name: &str, entry: &CatalogueEntry, store: Store, at: &str) -> Option<Entry> {
+    fn store(&mut self, name: &str, entry: &CatalogueEntrySpec, store: Store, at: &str) -> Option<CatalogueEntry> {
         let Some(bucket) = entry.bucket.as_deref().filter(|bucket| !bucket.is_empty()) else {
             self.error(&field(at, "bucket"), format!("required with store {}", word(store)));
             return None;
@@ -153,8 +158,8 @@ impl Checker<'_> {
                 self.error(&field(at, "secret"), "required with secretKey");
             }
         }
-        let mut unit = Unit::default();
-        let mut sdk = Unit::default();
+        let mut unit = Injectable::default();
+        let mut sdk = Injectable::default();
         if let Some(secret) = &secret {
             if let Some(key) = &key {
                 unit.env.push(EnvUnit::from_secret(key, secret.clone(), key, false));
@@ -167,7 +172,7 @@ impl Checker<'_> {
                 (Store::S3 | Store::Azure, Some(_)) => {}
             }
         }
-        Some(Entry {
+        Some(CatalogueEntry {
             name: name.to_owned(),
             path: at.to_owned(),
             unit,

@@ -1,4 +1,4 @@
-//! The modifiers of `storage`, each to a [`Unit`].
+//! The modifiers of `storage`, each to an [`Injectable`].
 
 use k8s_openapi::api::core::v1::{KeyToPath, Volume};
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use crate::{
     policy::{
         compile::checker::Checker,
         fragment::{Fragment, Hole},
-        modifier::{Modifier, MountUnit, Unit, VolumeUnit},
+        modifier::{Injectable, Modifier, MountUnit, VolumeUnit},
         spec::{
             ConfigMapModifier, HostPathModifier, ModifierChoice, ModifierSpec, MountPropagation, PvcModifier,
             SecretModifier, VolumeModifier,
@@ -35,7 +35,7 @@ impl Checker<'_> {
         compiled
     }
 
-    fn modifier(&mut self, modifier: &ModifierSpec, at: &str) -> Option<(&'static str, Unit)> {
+    fn modifier(&mut self, modifier: &ModifierSpec, at: &str) -> Option<(&'static str, Injectable)> {
         let choice = match ModifierChoice::try_from(modifier) {
             Ok(choice) => choice,
             Err(why) => {
@@ -63,7 +63,7 @@ impl Checker<'_> {
         unit.map(|unit| (name, unit))
     }
 
-    pub(super) fn pvc(&mut self, pvc: &PvcModifier, at: &str) -> Option<Unit> {
+    pub(super) fn pvc(&mut self, pvc: &PvcModifier, at: &str) -> Option<Injectable> {
         let claim = self.template(&pvc.claim_name, Kind::Claim, &field(at, "claimName"));
         let name = self.template(&pvc.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount(pvc.into(), at);
@@ -71,7 +71,7 @@ impl Checker<'_> {
         Some(one_volume(VolumeUnit { name: name?, kind: "persistentVolumeClaim".into(), source, mounts: vec![mount?] }))
     }
 
-    fn config_map(&mut self, map: &ConfigMapModifier, at: &str) -> Option<Unit> {
+    fn config_map(&mut self, map: &ConfigMapModifier, at: &str) -> Option<Injectable> {
         self.name(&map.name, names::config_map_name, &field(at, "name"));
         let name = self.template(&map.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount(map.into(), at);
@@ -82,7 +82,7 @@ impl Checker<'_> {
         Some(one_volume(VolumeUnit { name: name?, kind: "configMap".into(), source, mounts: vec![mount?] }))
     }
 
-    fn secret(&mut self, secret: &SecretModifier, at: &str) -> Option<Unit> {
+    fn secret(&mut self, secret: &SecretModifier, at: &str) -> Option<Injectable> {
         let secret_name = self.template(&secret.secret_name, Kind::Secret, &field(at, "secretName"));
         let name = self.template(&secret.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount(secret.into(), at);
@@ -120,7 +120,7 @@ impl Checker<'_> {
         }
     }
 
-    fn host_path(&mut self, host: &HostPathModifier, at: &str) -> Option<Unit> {
+    fn host_path(&mut self, host: &HostPathModifier, at: &str) -> Option<Injectable> {
         self.name(&host.path, names::host_path, &field(at, "path"));
         let kind = host.kind.as_deref().unwrap_or_default();
         if !HOST_PATH_TYPES.contains(&kind) {
@@ -133,7 +133,7 @@ impl Checker<'_> {
         Some(one_volume(VolumeUnit { name: name?, kind: "hostPath".into(), source, mounts: vec![mount?] }))
     }
 
-    fn volume(&mut self, modifier: &VolumeModifier, at: &str) -> Option<Unit> {
+    fn volume(&mut self, modifier: &VolumeModifier, at: &str) -> Option<Injectable> {
         let name = self.template(&modifier.name, Kind::Volume, &field(at, "name"));
         let mut mount = self.mount(modifier.into(), at);
         if let Some(mount) = &mut mount {
@@ -193,6 +193,6 @@ pub(super) fn volume(name: &str, kind: &str, source: Fragment, mount: MountUnit)
     Some(VolumeUnit { name, kind: kind.into(), source, mounts: vec![mount] })
 }
 
-pub(super) fn one_volume(volume: VolumeUnit) -> Unit {
-    Unit { volumes: vec![volume], ..Unit::default() }
+pub(super) fn one_volume(volume: VolumeUnit) -> Injectable {
+    Injectable { volumes: vec![volume], ..Injectable::default() }
 }

@@ -11,7 +11,7 @@ use crate::{
             storage::{one_volume, volume},
         },
         fragment::{Fragment, Hole},
-        modifier::{Credentials, EnvUnit, MountUnit, Unit, VolumeUnit},
+        modifier::{Credentials, EnvUnit, Injectable, MountUnit, VolumeUnit},
         spec::{MountSpec, V3ioFuseModifier, V3ioSpec, V3iodModifier},
         template::{Kind, Template},
     },
@@ -19,21 +19,21 @@ use crate::{
 
 impl Checker<'_> {
     /// `v3io_cred`: the four variables in MLRun's order.
-    pub(super) fn v3io_credentials(&mut self, v3io: &V3ioSpec) -> Option<Unit> {
+    pub(super) fn v3io_credentials(&mut self, v3io: &V3ioSpec) -> Option<Injectable> {
         let username = self.template(&v3io.username, Kind::Username, "v3io.username")?;
         let secret = self.template(&v3io.access_key_secret.name, Kind::Secret, "v3io.accessKeySecret.name")?;
-        Some(Unit {
+        Some(Injectable {
             env: v3io_env(
                 v3io,
                 username,
                 EnvUnit::from_secret("V3IO_ACCESS_KEY", secret, &v3io.access_key_secret.key, false),
             ),
-            ..Unit::default()
+            ..Injectable::default()
         })
     }
 
     /// `mount_v3io`: the volume and its mounts, credentials by `secretRef` always.
-    pub(super) fn v3io_fuse(&mut self, fuse: &V3ioFuseModifier, v3io: &V3ioSpec, at: &str) -> Option<Unit> {
+    pub(super) fn v3io_fuse(&mut self, fuse: &V3ioFuseModifier, v3io: &V3ioSpec, at: &str) -> Option<Injectable> {
         let user = self.template(&v3io.username, Kind::Username, "v3io.username")?;
         let secret = self.template(&v3io.access_key_secret.name, Kind::Secret, "v3io.accessKeySecret.name")?;
         let name = self.template(&fuse.volume_name, Kind::Volume, &field(at, "volumeName"))?;
@@ -81,7 +81,7 @@ impl Checker<'_> {
         Some(units)
     }
 
-    pub(super) fn v3iod(&mut self, modifier: &V3iodModifier, at: &str) -> Option<Unit> {
+    pub(super) fn v3iod(&mut self, modifier: &V3iodModifier, at: &str) -> Option<Injectable> {
         self.name(&modifier.config_map_name, names::config_map_name, &field(at, "configMapName"));
         let namespace = match &modifier.namespace {
             Some(namespace) => {
@@ -101,7 +101,7 @@ impl Checker<'_> {
         node_ip.entry = Fragment::fixed(
             &json!({"name": "CURRENT_NODE_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}}}),
         );
-        Some(Unit {
+        Some(Injectable {
             volumes: vec![
                 host("/var/run/iguazio/dayman-shm/", "/dev/shm", "shm")?,
                 host("/var/run/iguazio/dayman/", "/var/run/iguazio/dayman", "v3iod-comm")?,
@@ -115,7 +115,7 @@ impl Checker<'_> {
             ],
             env: vec![node_ip, EnvUnit::literal("IGZ_DATA_CONFIG_FILE", "/igz/java/conf/v3io.conf")],
             needs_volumes: true,
-            ..Unit::default()
+            ..Injectable::default()
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     policy::{
         compile::checker::Checker,
         fragment::{Fragment, Hole},
-        modifier::{Credentials, EnvUnit, MountUnit, Unit, VolumeUnit},
+        modifier::{Credentials, EnvUnit, Injectable, MountUnit, VolumeUnit},
         spec::{AzureModifier, EnvModifier, GcsModifier, S3Modifier, SecretEnvModifier},
         template::{Kind, Template},
     },
@@ -18,7 +18,7 @@ use crate::{
 pub(super) const GCS_MOUNT: &str = "/var/run/secrets/stowage/gcs";
 
 impl Checker<'_> {
-    pub(super) fn s3(&mut self, s3: &S3Modifier, at: &str) -> Option<Unit> {
+    pub(super) fn s3(&mut self, s3: &S3Modifier, at: &str) -> Option<Injectable> {
         let secret = self.template(&s3.secret_name, Kind::Secret, &field(at, "secretName"))?;
         self.prefix(&s3.prefix, &field(at, "prefix"));
         let keys = S3Keys::Secret { name: secret, token: s3.session_token };
@@ -31,27 +31,27 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn gcs(&mut self, gcs: &GcsModifier, at: &str) -> Option<Unit> {
+    pub(super) fn gcs(&mut self, gcs: &GcsModifier, at: &str) -> Option<Injectable> {
         let secret = self.template(&gcs.secret_name, Kind::Secret, &field(at, "secretName"))?;
         self.name(&gcs.key, names::data_key, &field(at, "key"));
         gcs_unit(&secret, &gcs.key)
     }
 
-    pub(super) fn azure(&mut self, azure: &AzureModifier, at: &str) -> Option<Unit> {
+    pub(super) fn azure(&mut self, azure: &AzureModifier, at: &str) -> Option<Injectable> {
         let secret = self.template(&azure.secret_name, Kind::Secret, &field(at, "secretName"))?;
-        Some(Unit { env: azure_env(&secret), ..Unit::default() })
+        Some(Injectable { env: azure_env(&secret), ..Injectable::default() })
     }
 
-    pub(super) fn env_modifier(&mut self, modifier: &EnvModifier, at: &str) -> Option<Unit> {
+    pub(super) fn env_modifier(&mut self, modifier: &EnvModifier, at: &str) -> Option<Injectable> {
         let at = field(at, "variables");
         for name in modifier.variables.keys() {
             self.name(name, names::env_var_name, &field(&at, name));
         }
         let env = modifier.variables.iter().map(|(name, value)| EnvUnit::literal(name, value)).collect();
-        Some(Unit { env, ..Unit::default() })
+        Some(Injectable { env, ..Injectable::default() })
     }
 
-    pub(super) fn secret_env(&mut self, modifier: &SecretEnvModifier, at: &str) -> Option<Unit> {
+    pub(super) fn secret_env(&mut self, modifier: &SecretEnvModifier, at: &str) -> Option<Injectable> {
         let secret = self.template(&modifier.secret_name, Kind::Secret, &field(at, "secretName"))?;
         let keys = modifier.keys.as_deref().unwrap_or_default();
         for (index, key) in keys.iter().enumerate() {
@@ -77,7 +77,13 @@ pub(super) enum S3Keys {
 }
 
 /// `mount_s3`: variables in MLRun's order, with the endpoint's newer name beside the older one.
-pub(super) fn s3_unit(prefix: &str, endpoint: Option<&str>, region: Option<&str>, signed: bool, keys: S3Keys) -> Unit {
+pub(super) fn s3_unit(
+    prefix: &str,
+    endpoint: Option<&str>,
+    region: Option<&str>,
+    signed: bool,
+    keys: S3Keys,
+) -> Injectable {
     let mut env = Vec::new();
     let mut plain = |name: &str, value: &str| env.push(EnvUnit::literal(format!("{prefix}{name}"), value));
     if let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) {
@@ -103,12 +109,12 @@ pub(super) fn s3_unit(prefix: &str, endpoint: Option<&str>, region: Option<&str>
             env.push(EnvUnit::literal(format!("{prefix}AWS_ACCESS_KEY_ID"), id).part_of(Credentials::S3));
             env.push(EnvUnit::literal(format!("{prefix}AWS_SECRET_ACCESS_KEY"), secret).part_of(Credentials::S3));
         }
-        S3Keys::None => return Unit { env, ..Unit::default() },
+        S3Keys::None => return Injectable { env, ..Injectable::default() },
     }
     let follow = |unit: EnvUnit| if unit.credentials.is_none() { unit.following(Credentials::S3) } else { unit };
     let mut env: Vec<EnvUnit> = env.into_iter().map(follow).collect();
     Credentials::S3.bind(&mut env, prefix);
-    Unit { env, ..Unit::default() }
+    Injectable { env, ..Injectable::default() }
 }
 
 /// The plain keys that an S3 SDK reads, out of a secret that holds them; token, region and endpoint may be absent.
@@ -142,7 +148,7 @@ pub(super) fn azure_env(secret: &Template) -> Vec<EnvUnit> {
 }
 
 /// The key file, mounted, and the variable that Google's SDKs look for.
-pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Unit> {
+pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Injectable> {
     // The secret's name is part of the path, so that two keys can live side by side.
     let source = Fragment::with_holes(&json!({"secretName": ""}), &[Hole::whole("/secretName", secret.clone())]);
     let mount = MountUnit { read_only: true, tail: Some(secret.clone()), ..MountUnit::at(GCS_MOUNT) };
@@ -150,16 +156,16 @@ pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Unit> {
     let env = EnvUnit::templated("GOOGLE_APPLICATION_CREDENTIALS", &before, secret.clone(), &after);
     let name = Template::parse("gcs", Kind::Volume).ok()?;
     let volume = VolumeUnit { name, kind: "secret".into(), source, mounts: vec![mount] };
-    Some(Unit { volumes: vec![volume], env: vec![env], env_from: Vec::new(), needs_volumes: true })
+    Some(Injectable { volumes: vec![volume], env: vec![env], env_from: Vec::new(), needs_volumes: true })
 }
 
 /// `set_env_vars_from_secret`: one variable a key, or the whole secret.
-pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Unit {
+pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Injectable {
     if keys.is_empty() {
         let hole = Hole::whole("/secretRef/name", secret.clone());
         let whole = Fragment::with_holes(&json!({"secretRef": {"name": ""}}), &[hole]);
-        return Unit { env_from: vec![whole], ..Unit::default() };
+        return Injectable { env_from: vec![whole], ..Injectable::default() };
     }
     let env = keys.iter().map(|key| EnvUnit::from_secret(key, secret.clone(), key, false)).collect();
-    Unit { env, ..Unit::default() }
+    Injectable { env, ..Injectable::default() }
 }

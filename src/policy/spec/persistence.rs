@@ -12,11 +12,11 @@ pub struct PersistenceSpec {
     /// What runs read, by name.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 128))]
-    pub data: BTreeMap<String, CatalogueEntry>,
+    pub data: BTreeMap<String, CatalogueEntrySpec>,
     /// Where runs write, by name; a pod gets one.
     #[serde(default)]
     #[schemars(extend("maxProperties" = 128))]
-    pub outputs: BTreeMap<String, CatalogueEntry>,
+    pub outputs: BTreeMap<String, CatalogueEntrySpec>,
     /// The outputs entry for pods that name none. Absent: the first by name, with a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_outputs: Option<String>,
@@ -29,7 +29,7 @@ pub struct PersistenceSpec {
     "rule": "[has(self.existingClaim) && self.existingClaim != '', has(self.hostPath) && self.hostPath != '', has(self.store)].filter(x, x).size() <= 1",
     "message": "only one of existingClaim, hostPath and store can be used"
 }]))]
-pub struct CatalogueEntry {
+pub struct CatalogueEntrySpec {
     /// Absolute path in the container; a store has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_path: Option<String>,

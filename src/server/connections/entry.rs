@@ -11,7 +11,7 @@ use crate::metrics::ConnectionRefusal;
 use crate::server::limits::Limits;
 
 /// One open connection, as its own task and the accept loop both see it.
-pub(in crate::server) struct Entry {
+pub(in crate::server) struct ConnectionEntry {
     pub(super) id: u64,
     pub(super) address: IpAddr,
     pub(super) state: Mutex<State>,
@@ -81,13 +81,13 @@ pub(in crate::server) enum Order {
 
 /// A request in flight; dropping it ends it.
 pub(in crate::server) struct InFlight {
-    entry: Arc<Entry>,
+    entry: Arc<ConnectionEntry>,
     id: u64,
     last: bool,
     free: bool,
 }
 
-impl Entry {
+impl ConnectionEntry {
     pub(super) fn new(id: u64, address: IpAddr) -> Self {
         let state = State {
             stage: Stage::Handshake,
@@ -268,7 +268,7 @@ impl Entry {
 
 impl InFlight {
     /// The connection that it came on.
-    pub(in crate::server) fn entry(&self) -> &Arc<Entry> {
+    pub(in crate::server) fn entry(&self) -> &Arc<ConnectionEntry> {
         &self.entry
     }
 

@@ -62,11 +62,11 @@ pub(super) fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTree
 pub(super) fn requested<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
     #[derive(Default, Deserialize)]
-    struct Resources {
+    struct Requested {
         requests: BTreeMap<String, Value>,
         limits: BTreeMap<String, Value>,
     }
-    let resources = Option::<Resources>::deserialize(deserializer)?.unwrap_or_default();
+    let resources = Option::<Requested>::deserialize(deserializer)?.unwrap_or_default();
     let asked = resources.requests.into_iter().chain(resources.limits);
     let some = asked.filter(|(_, amount)| *amount != "0" && *amount != 0 && !amount.is_null());
     Ok(some.map(|(name, _)| name).collect())

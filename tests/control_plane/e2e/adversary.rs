@@ -16,10 +16,10 @@ use stowage::{
     metrics::Metrics,
     policy::loaded::Loaded,
     server::{
-        self, Answer, Decide, Limits,
+        self, Decide, HttpAnswer, Limits,
         tls::{self, ServingCertificate},
     },
-    shutdown::Phase,
+    shutdown::ShutdownPhase,
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -32,11 +32,11 @@ use crate::{
 /// Adds its sidecar once; turns the volumes round and counts up a label each time that it is asked.
 struct Adversary {
     asked: AtomicUsize,
-    _phase: watch::Sender<Phase>,
+    _phase: watch::Sender<ShutdownPhase>,
 }
 
 impl Decide for Adversary {
-    async fn decide(&self, body: &[u8]) -> Answer {
+    async fn decide(&self, body: &[u8]) -> HttpAnswer {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         let review: Value = serde_json::from_slice(body).unwrap();
         let pod = &review["request"]["object"];
@@ -52,7 +52,7 @@ impl Decide for Adversary {
         let uid = &review["request"]["uid"];
         let response = json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": patch});
         let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        Answer::review(answer.to_string().into_bytes(), Outcome::Patched)
+        HttpAnswer::review(answer.to_string().into_bytes(), Outcome::Patched)
     }
 }
 
@@ -64,7 +64,7 @@ async fn adversary(field: &Field, registration: &str, selected: &str) {
     let tls = tls::server_config(ServingCertificate::new(served)).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (sender, phase) = watch::channel(Phase::Serving);
+    let (sender, phase) = watch::channel(ShutdownPhase::Serving);
     let adversary = Arc::new(Adversary { asked: AtomicUsize::new(0), _phase: sender });
     let metrics = Arc::new(Metrics::new("test").unwrap());
     tokio::spawn(server::serve(listener, tls, Arc::clone(&adversary), Limits::default(), metrics, phase));

@@ -17,10 +17,10 @@ use stowage::{
     metrics::Metrics,
     policy::loaded::Loaded,
     server::{
-        self, Answer, Decide, Limits,
+        self, Decide, HttpAnswer, Limits,
         tls::{self, ServingCertificate},
     },
-    shutdown::Phase,
+    shutdown::ShutdownPhase,
 };
 use tokio::{net::TcpListener, sync::watch};
 
@@ -33,11 +33,11 @@ struct Other {
     /// Where the patch has left its trace.
     done: &'static str,
     asked: Mutex<Vec<Vec<u8>>>,
-    _phase: watch::Sender<Phase>,
+    _phase: watch::Sender<ShutdownPhase>,
 }
 
 impl Decide for Other {
-    async fn decide(&self, body: &[u8]) -> Answer {
+    async fn decide(&self, body: &[u8]) -> HttpAnswer {
         self.asked.lock().unwrap().push(body.to_vec());
         let review: Value = serde_json::from_slice(body).unwrap();
         let mut response = json!({"uid": review["request"]["uid"], "allowed": true});
@@ -46,7 +46,7 @@ impl Decide for Other {
             response["patch"] = json!(STANDARD.encode(self.patch.to_string()));
         }
         let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-        Answer::review(answer.to_string().into_bytes(), Outcome::Patched)
+        HttpAnswer::review(answer.to_string().into_bytes(), Outcome::Patched)
     }
 }
 
@@ -59,7 +59,7 @@ impl Other {
         let tls = tls::server_config(ServingCertificate::new(served)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, phase) = watch::channel(Phase::Serving);
+        let (sender, phase) = watch::channel(ShutdownPhase::Serving);
         let other = Arc::new(Self { patch, done, asked: Mutex::default(), _phase: sender });
         let metrics = Arc::new(Metrics::new("test").unwrap());
         tokio::spawn(server::serve(listener, tls, Arc::clone(&other), Limits::default(), metrics, phase));
