@@ -17,6 +17,7 @@ mod expanded;
 mod image_pull_policy;
 pub mod marker;
 mod metadata;
+mod mount_draft;
 mod nested;
 mod pod_fields;
 pub mod pod_security;

@@ -153,6 +153,14 @@ pub fn token(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Appends a list's index to a pointer. Nearly every index has one digit, and what formats any number costs ten times as much.
+pub(crate) fn push_number(text: &mut String, number: usize) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..10) => text.push(char::from(b'0' + digit)),
+        _ => text.push_str(&number.to_string()),
+    }
+}
+
 fn push_string(json: &mut Vec<u8>, text: &str) {
     // A string always has a JSON form, and memory takes all that is written.
     let _ = serde_json::to_writer(json, text);

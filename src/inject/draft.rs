@@ -5,15 +5,15 @@
 
 mod nested;
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
+use std::{borrow::Cow, cell::OnceCell, collections::HashMap, rc::Rc};
 
 use serde_json::Value;
 
 use crate::{
-    inject::{equal::env_from_key, report::StepId, volume_draft::Volumes},
-    json::{Json, Str, push_escaped},
+    inject::{equal::env_from_key, mount_draft::NewMount, report::StepId, volume_draft::Volumes},
+    json::{Json, Str},
     names::{clean_path, variable_references},
-    patch::Patch,
+    patch::{Patch, push_number},
     pod::{
         ContainerView, EnvView, MountView, PodView,
         bounds::{ELEMENTS, TooMany},
@@ -56,8 +56,22 @@ pub(super) struct ContainerDraft<'a> {
     sources: Vec<NewSource<'a>>,
     /// The pod's sources that are as a step wants them.
     held_sources: Vec<(usize, StepId)>,
-    mounts: Vec<NewMount<'a>>,
+    /// New mounts, with the index of the pod's that one replaces.
+    mounts: Vec<(Rc<NewMount<'a>>, Option<usize>)>,
+    /// The same in the order of their paths, each path once.
+    mounts_by_path: Vec<Rc<NewMount<'a>>>,
 }
+
+/// A list of a container that policies add to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum List {
+    Env,
+    EnvFrom,
+    VolumeMounts,
+}
+
+/// The least that stands around one more element of a list that is there.
+const OPERATION: &str = r#"{"op":"add","path":"/spec/containers/0/env/0","value":},"#;
 
 /// A variable that a policy adds, or puts in place of the pod's.
 #[derive(Debug)]
@@ -74,25 +88,6 @@ struct NewSource<'a> {
     by: StepId,
     /// Its values win over the pod's own.
     overrides: bool,
-}
-
-/// A mount that a policy adds, or puts in place of the pod's.
-#[derive(Clone, Debug)]
-pub(super) struct NewMount<'a> {
-    /// Volume.
-    pub volume: Cow<'a, str>,
-    /// Cleaned path.
-    pub path: Cow<'a, str>,
-    /// Path within the volume.
-    pub sub_path: Option<Cow<'a, str>>,
-    /// The path is a `subPathExpr`.
-    pub expands: bool,
-    /// `readOnly`.
-    pub read_only: bool,
-    /// `mountPropagation`, where it is not `None`.
-    pub propagation: Option<&'static str>,
-    /// Index of the pod's mount that it replaces.
-    pub replaces: Option<usize>,
 }
 
 impl<'a> Draft<'a> {
@@ -112,6 +107,7 @@ impl<'a> Draft<'a> {
             sources: Vec::new(),
             held_sources: Vec::new(),
             mounts: Vec::new(),
+            mounts_by_path: Vec::new(),
         });
         let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
         Self { pod, containers: containers.collect(), volumes: Volumes::new(volumes), weight: 0 }
@@ -268,17 +264,29 @@ impl<'a> ContainerDraft<'a> {
     }
 
     /// Adds a mount, or puts it in place of the pod's.
-    pub(super) fn put_mount(&mut self, mount: NewMount<'a>) {
-        self.mounts.push(mount);
+    pub(super) fn put_mount(&mut self, mount: Rc<NewMount<'a>>, replaces: Option<usize>) {
+        let place = self.mounts_by_path.partition_point(|other| other.path < mount.path);
+        self.mounts_by_path.insert(place, Rc::clone(&mount));
+        self.mounts.push((mount, replaces));
+    }
+
+    /// At least so many bytes one more element costs in a patch beside itself: in a list that is there it is an operation.
+    pub(super) fn least_around(&self, list: List) -> usize {
+        let is_there = match list {
+            List::Env => self.view.env.as_ref().is_some_and(|own| !own.is_empty()),
+            List::EnvFrom => self.view.env_from.is_some(),
+            List::VolumeMounts => self.view.volume_mounts.is_some(),
+        };
+        if is_there { OPERATION.len() } else { 1 }
     }
 
     fn write(mut self, patch: &mut Patch) {
         self.write_env(patch);
         self.write_sources(patch);
         let mut added = Vec::new();
-        for mount in std::mem::take(&mut self.mounts) {
-            let value = mount.to_json();
-            match mount.replaces {
+        for (mount, replaces) in std::mem::take(&mut self.mounts) {
+            let value = mount.json().clone();
+            match replaces {
                 Some(index) => patch.replace(&self.element("volumeMounts", index), &value),
                 None => added.push(value),
             }
@@ -380,74 +388,6 @@ impl<'a> ContainerDraft<'a> {
     }
 }
 
-/// Nearly every number of a pointer has one digit, and what formats any number costs ten times as much.
-fn push_number(text: &mut String, number: usize) {
-    match u8::try_from(number) {
-        Ok(digit @ 0..10) => text.push(char::from(b'0' + digit)),
-        _ => text.push_str(&number.to_string()),
-    }
-}
-
 fn is_blank(value: &Value) -> bool {
     value.is_null() || value.as_str() == Some("")
-}
-
-impl NewMount<'_> {
-    /// Whether the pod's mount says the same.
-    pub(super) fn is(&self, own: &MountView<'_>) -> bool {
-        self.content() == mount_content(own)
-    }
-
-    /// How a digest names it.
-    pub(super) fn content(&self) -> String {
-        let path = self.sub_path.as_deref().unwrap_or_default();
-        let (plain, expr) = if self.expands { ("", path) } else { (path, "") };
-        content_of(&self.volume, plain, expr, self.read_only, self.propagation.unwrap_or_default())
-    }
-
-    /// At least so many bytes it is in a patch.
-    pub(super) fn weight(&self) -> usize {
-        let sub_path = self.sub_path.as_ref().map_or(0, |path| path.len());
-        r#"{"name":"","mountPath":""}"#.len() + self.volume.len() + self.path.len() + sub_path
-    }
-
-    fn to_json(&self) -> Json<'static> {
-        let mut json = String::with_capacity(96);
-        let mut member = |name: &str, value: &str| {
-            json.push_str(if json.is_empty() { "{\"" } else { ",\"" });
-            json.push_str(name);
-            json.push_str("\":\"");
-            push_escaped(&mut json, value);
-            json.push('"');
-        };
-        member("name", &self.volume);
-        member("mountPath", &self.path);
-        if let Some(sub_path) = self.sub_path.as_ref().filter(|path| !path.is_empty()) {
-            member(if self.expands { "subPathExpr" } else { "subPath" }, sub_path);
-        }
-        if let Some(propagation) = self.propagation {
-            member("mountPropagation", propagation);
-        }
-        json.push_str(if self.read_only { ",\"readOnly\":true}" } else { "}" });
-        Json::made(json)
-    }
-}
-
-/// How a digest names a mount of the pod's, its path aside.
-pub(super) fn mount_content(own: &MountView<'_>) -> String {
-    let text = |text: &Option<Str<'_>>| text.as_ref().map(|text| text.as_str().to_owned()).unwrap_or_default();
-    let propagation = text(&own.mount_propagation);
-    let propagation = if propagation == "None" { "" } else { &propagation };
-    content_of(
-        &text(&own.name),
-        &text(&own.sub_path),
-        &text(&own.sub_path_expr),
-        own.read_only.unwrap_or(false),
-        propagation,
-    )
-}
-
-fn content_of(volume: &str, sub_path: &str, sub_path_expr: &str, read_only: bool, propagation: &str) -> String {
-    let read_only = if read_only { "ro" } else { "" };
-    [volume, sub_path, sub_path_expr, read_only, propagation].join("\0")
 }

@@ -6,6 +6,7 @@ use crate::{
     inject::{
         Injection,
         claims::{Asker, Carried, Existing, Subject, Thing},
+        draft::List,
         equal::{canonical_variable, env_from_key, own_variable_text, same_env, same_variables},
         report::{Refusal, StepId, StepOutcome},
     },
@@ -301,7 +302,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let mut changed = false;
         for (member, (unit, value)) in plan.members.iter().zip(members) {
             if !member.existing.is_same() {
-                self.draft.weight += value.as_str().len();
+                self.draft.weight += value.as_str().len() + draft.least_around(List::Env);
                 draft.put_variable(&unit.name, value.clone(), member.index);
                 changed = true;
                 let text = canonical_variable(value.as_str());
@@ -322,7 +323,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             };
             if is_taken_out && draft.remove_variable(rival.name) {
                 changed = true;
-                if rival.existing != Existing::OfEarlierPass {
+                if matches!(rival.existing, Existing::OfThePod | Existing::OfOverride | Existing::Same) {
                     self.claims.record_removal(policy, Subject::Variable(container_name, rival.name));
                 }
             }
@@ -377,7 +378,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             }
             let put = !is_held && own.is_none();
             if put {
-                self.draft.weight += entry.as_str().len();
+                self.draft.weight += entry.as_str().len() + draft.least_around(List::EnvFrom);
                 draft.put_source(entry.clone(), step, overrides);
             }
             self.report.came_of(step, if put { StepOutcome::Applied } else { StepOutcome::Present });

@@ -1,13 +1,14 @@
 //! Modifiers merged into the pod: volumes with their mounts, then what they put into the environment.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, rc::Rc};
 
 use crate::{
     inject::{
         Injection,
         claims::{Asker, Carried, Existing, Subject, Thing},
-        draft::{ContainerDraft, NewMount, mount_content},
+        draft::{ContainerDraft, List},
         env::resolve_vars,
+        mount_draft::{NewMount, mount_content},
         pod_security::refuses_volume,
         report::{Refusal, StepId, StepOutcome},
         volume_draft::{Slot, SlotState},
@@ -15,7 +16,7 @@ use crate::{
     json::Json,
     policy::{
         ContainerNames, Policy,
-        modifier::{Injectable, MountUnit, VolumeUnit},
+        modifier::{Injectable, VolumeUnit},
         spec::OnConflict,
         template::{PlaceholderValues, Unresolved},
     },
@@ -28,13 +29,23 @@ struct PlannedVolume<'a> {
     kind: &'a str,
     source: Json<'a>,
     slot: Slot<'a>,
-    mounts: Vec<NewMount<'a>>,
+    mounts: Vec<Rc<NewMount<'a>>>,
     /// What is to be mounted in which container.
-    puts: Vec<(usize, NewMount<'a>, Existing)>,
+    puts: Vec<Put<'a>>,
     /// What is mounted so already.
     there: Vec<(usize, Cow<'a, str>)>,
     /// What another policy has mounted so since this one had its first turn: it counts where this one is free to put it.
     by_another: Vec<(usize, Cow<'a, str>)>,
+}
+
+/// A mount for a container.
+#[derive(Debug)]
+struct Put<'a> {
+    container: usize,
+    mount: Rc<NewMount<'a>>,
+    existing: Existing,
+    /// Index of the pod's mount that it replaces.
+    replaces: Option<usize>,
 }
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
@@ -140,13 +151,18 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             }
             self.hold_mounted(volume, step);
         }
-        let has_all = |container: &usize| {
-            planned.iter().all(|volume| {
-                let mounted = volume.there.iter().filter(|(index, ..)| index == container).count();
-                let put = volume.puts.iter().filter(|(index, ..)| is_free && index == container).count();
-                mounted + put == volume.mounts.len()
-            })
-        };
+        let mut mounted = vec![0; self.draft.containers.len()];
+        for volume in &planned {
+            let there = volume.there.iter().map(|(container, _)| *container);
+            let put = volume.puts.iter().map(|put| put.container).filter(|_| is_free);
+            for container in there.chain(put) {
+                if let Some(mounted) = mounted.get_mut(container) {
+                    *mounted += 1;
+                }
+            }
+        }
+        let all: usize = planned.iter().map(|volume| volume.mounts.len()).sum();
+        let has_all = |container: &usize| mounted.get(*container) == Some(&all);
         let containers: Vec<usize> = targets.iter().copied().filter(has_all).collect();
         if is_free {
             for volume in planned {
@@ -172,7 +188,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             let is_ours = |name: &str| self.claims.was_put_for(policy, Subject::Volume(name), "");
             let slot = self.draft.volumes.slot(&wanted, &volume.kind, &source, is_ours);
             let mounts: Result<_, Unresolved> =
-                volume.mounts.iter().map(|unit| new_mount(unit, slot.name.clone(), facts)).collect();
+                volume.mounts.iter().map(|unit| NewMount::new(unit, slot.name.clone(), facts).map(Rc::new)).collect();
             Ok((source, slot, mounts?))
         });
         match resolved {
@@ -243,7 +259,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 };
                 if is_replaced {
                     let replaces = own.map(|(own, _)| own);
-                    volume.puts.push((*index, NewMount { replaces, ..mount.clone() }, existing));
+                    volume.puts.push(Put { container: *index, mount: Rc::clone(mount), existing, replaces });
                 }
                 is_free &= is_replaced;
             }
@@ -265,7 +281,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             Subject::MountPath(self.container_name(container), &mount.path),
             carried,
             || own.map_or_else(Cow::default, |(_, own)| mount_content(own).into()),
-            |held| held == Some(&mount.content()),
+            |held| held == Some(mount.content().as_str()),
         )
     }
 
@@ -273,8 +289,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     fn hold_mounted(&mut self, volume: &PlannedVolume<'a>, step: StepId) {
         for (container, path) in &volume.there {
             let Some(mount) = volume.mounts.iter().find(|mount| mount.path == *path) else { continue };
-            let content = mount.content();
-            self.claims.hold(Thing::MountPath(*container, path.clone()), step, Some(content.into()));
+            let content = mount.content().clone();
+            self.claims.hold(Thing::MountPath(*container, path.clone()), step, Some(content));
         }
         if !volume.there.is_empty() {
             self.draft.volumes.count_on(&volume.slot);
@@ -294,37 +310,22 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
         self.draft.weight += volume.source.as_str().len();
         self.draft.volumes.put(volume.slot, volume.kind, volume.source);
-        let places: Vec<(usize, Cow<'a, str>)> =
-            volume.puts.iter().map(|(index, mount, _)| (*index, mount.path.clone())).collect();
-        for (index, mount, existing) in volume.puts {
+        let puts = volume.puts.iter();
+        let places: Vec<(usize, Cow<'a, str>)> = puts.map(|put| (put.container, put.mount.path.clone())).collect();
+        for Put { container: index, mount, existing, replaces } in volume.puts {
             let Some(container) = self.draft.containers.get_mut(index) else { continue };
             let content = mount.content();
-            self.claims.record(policy, Subject::MountPath(container.name, &mount.path), &content, existing);
-            self.claims.hold(Thing::MountPath(index, mount.path.clone()), step, Some(content.into()));
-            self.draft.weight += mount.weight();
+            self.claims.record(policy, Subject::MountPath(container.name, &mount.path), content.as_str(), existing);
+            self.claims.hold(Thing::MountPath(index, mount.path.clone()), step, Some(content.clone()));
+            self.draft.weight += mount.json().as_str().len() + container.least_around(List::VolumeMounts);
             if let Some(path) = mount.sub_path.as_ref().filter(|_| mount.expands) {
                 self.expanded.push((index, path.clone()));
             }
-            container.put_mount(mount);
+            container.put_mount(mount, replaces);
         }
         for (index, path) in places {
             self.warn_of_nested(index, &path, step);
         }
         self.report.came_of(step, StepOutcome::Applied);
     }
-}
-
-fn new_mount<'a>(
-    unit: &'a MountUnit,
-    volume: Cow<'a, str>,
-    facts: &PlaceholderValues<'a>,
-) -> Result<NewMount<'a>, Unresolved> {
-    let path = match &unit.tail {
-        None => Cow::Borrowed(unit.path.as_str()),
-        Some(tail) => Cow::Owned(format!("{}/{}", unit.path, tail.resolve(facts)?)),
-    };
-    let sub_path = unit.sub_path.as_ref().map(|template| template.resolve(facts)).transpose()?;
-    let sub_path = sub_path.filter(|path| !path.is_empty());
-    let MountUnit { expands, read_only, propagation, .. } = *unit;
-    Ok(NewMount { volume, path, sub_path, expands, read_only, propagation, replaces: None })
 }

@@ -111,6 +111,15 @@ fn what_was_taken_out_of_the_pod_counts_as_brought_at_a_second_pass() {
     }
 }
 
+/// What is taken out and was ours before is not the pod's.
+#[test]
+fn what_an_edited_policy_takes_out_of_its_own_was_never_brought() {
+    let before = policies(&policy("p", "  env: [{name: AWS_SESSION_TOKEN, value: ''}, {name: V3IO_API, value: ''}]\n"));
+    let after = policies(&policy("p", "  onConflict: Override\n  autoMount: {type: s3, params: secret_name=s}\n"));
+    let edited = answer(&defaulted(&once(&review(&pod(json!({}))), &before).pod), &after);
+    assert_eq!(env(&edited.pod, "AWS_ACCESS_KEY_ID")["secretKeyRef"]["name"], "s");
+}
+
 #[test]
 fn a_policy_that_rejects_does_not_reject_what_another_policy_set() {
     let one = namespaced(

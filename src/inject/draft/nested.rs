@@ -17,7 +17,8 @@ pub(in crate::inject) struct MountedAt<'s> {
 impl ContainerDraft<'_> {
     /// The mount that a cleaned path has by now.
     pub(in crate::inject) fn place<'s>(&'s self, path: &'s str) -> Option<MountedAt<'s>> {
-        if let Some(new) = self.mounts.iter().find(|new| new.path == path) {
+        let first = self.mounts_by_path.partition_point(|new| new.path.as_ref() < path);
+        if let Some(new) = self.mounts_by_path.get(first).filter(|new| new.path == path) {
             return Some(MountedAt { path, volume: &new.volume, read_only: new.read_only });
         }
         let (_, own) = self.own_mount(path)?;
@@ -37,10 +38,9 @@ impl ContainerDraft<'_> {
         let own = self.own_paths();
         let first = own.partition_point(|(own, _)| own.as_ref() < start.as_str());
         let own = own.get(first).map(|(own, _)| own.as_ref());
+        let first = self.mounts_by_path.partition_point(|new| new.path.as_ref() < start.as_str());
+        let new = self.mounts_by_path.get(first).map(|new| new.path.as_ref());
         // Whatever lies around another sorts before it.
-        own.into_iter()
-            .chain(self.mounts.iter().map(|new| new.path.as_ref()))
-            .filter(|own| own.starts_with(&start))
-            .min()
+        own.into_iter().chain(new).filter(|inner| inner.starts_with(&start)).min()
     }
 }
