@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write as _},
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
@@ -22,6 +22,7 @@ use crate::https::{Client, H1, client_config, roots};
 struct Process {
     child: Child,
     address: SocketAddr,
+    admin: SocketAddr,
     folder: tempfile::TempDir,
 }
 
@@ -36,10 +37,10 @@ impl Process {
         let policies = folder.path().join("policies");
         fs::create_dir(&policies).unwrap();
         prepare(&policies);
-        let address = free();
+        let (address, admin) = (free(), free());
         let child = Command::new(env!("CARGO_BIN_EXE_stowage"))
             .args(["serve", "--standalone", "--shutdown-delay", "0s", "--reload-interval", "1s"])
-            .args(["--listen", &address.to_string(), "--admin-listen", &free().to_string()])
+            .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
             .arg("--policies")
             .arg(&policies)
             .arg("--ca-out")
@@ -49,7 +50,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child, address, folder }
+        Self { child, address, admin, folder }
     }
 
     async fn client(&self) -> Client {
@@ -66,6 +67,15 @@ impl Process {
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
         Client::on(stream, H1).await
+    }
+
+    /// What `/metrics` says by now.
+    fn metrics(&self) -> String {
+        let mut stream = std::net::TcpStream::connect(self.admin).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     fn signal(&self, signal: &str) {
@@ -180,8 +190,63 @@ async fn a_refusal_leaves_a_line_that_names_the_policy_the_field_and_the_reason(
     assert_eq!(process.ended_within(Duration::from_secs(8)), Some(0));
     let said = process.said();
     let line = said.lines().find(|line| line.contains("outcome=\"refused\"")).expect(&said);
-    for word in ["strict", "team", "onConflict: Reject"] {
-        assert!(line.contains(word), "{line}");
+    for field in [
+        "namespace=\"default\"",
+        "pod=\"p\"",
+        "uid=\"u\"",
+        "refused_by=\"strict\"",
+        "field=\"labels\"",
+        "reason=\"KeyRejected\"",
+        "the pod sets the label team, and the policy says onConflict: Reject",
+    ] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_leaves_a_line_that_counts_what_was_done_and_what_was_skipped() {
+    let mut process = Process::start(|folder| {
+        let policy = |name: &str, labels: serde_json::Value| {
+            json!({
+                "apiVersion": "stowage.dev/v1alpha1", "kind": "ClusterInjectionPolicy", "metadata": {"name": name},
+                "spec": {"match": {"podSelector": {}}, "labels": labels},
+            })
+        };
+        let items = [policy("gives", json!({"tier": "gold"})), policy("loses", json!({"team": "a"}))];
+        fs::write(folder.join("p.json"), json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())
+            .unwrap();
+    });
+    let mut client = process.client().await;
+    assert!(client.post(review("p")).await.text.contains("\"patch\""));
+    let metrics = process.metrics();
+    assert!(metrics.contains("\nstowage_reasons_total{reason=\"KeyOfPod\"} 1\n"), "{metrics}");
+    process.signal("-TERM");
+    assert_eq!(process.ended_within(Duration::from_secs(8)), Some(0));
+    let said = process.said();
+    let line = said.lines().find(|line| line.contains("outcome=\"patched\"")).expect(&said);
+    for field in ["policies=\"gives,loses\"", "operations=2", "skipped=1", "dry_run=false"] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+    assert!(!line.contains("refused_by") && !line.contains("gold"), "{line}");
+}
+
+#[tokio::test]
+async fn every_end_of_a_request_is_counted_as_what_it_was() {
+    let process = Process::start(rejecting);
+    let mut client = process.client().await;
+    let opted_out = review("p").replace("\"team\":\"b\"", "\"stowage.dev/inject\":\"false\"");
+    assert!(opted_out.contains("stowage.dev/inject"));
+    let excluded = review("p").replace("\"namespace\":\"default\"", "\"namespace\":\"kube-system\"");
+    let patched = review("p").replace("\"team\":\"b\"", "\"other\":\"b\"");
+    for body in [&opted_out, &opted_out, &excluded, &patched, &review("p"), &"no review".to_owned()] {
+        client.post(body.clone()).await;
+    }
+    let metrics = process.metrics();
+    let counts =
+        [("opted_out", 2), ("excluded", 1), ("patched", 1), ("refused", 1), ("unreadable", 1), ("no_match", 0)];
+    for (outcome, count) in counts {
+        let line = format!("\nstowage_requests_total{{outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
     }
 }
 
