@@ -89,6 +89,26 @@ async fn refuses_what_the_rules_of_the_spec_forbid() {
 }
 
 #[tokio::test]
+async fn refuses_two_paths_within_a_volume_and_one_that_nobody_expands() {
+    let mount = |fields: Value| {
+        let mut whole = json!({"mountPath": "/a"});
+        whole.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        whole
+    };
+    let both = mount(json!({"claimName": "c", "subPath": "a", "subPathExpr": "b"}));
+    let plain = mount(json!({"secretName": "c", "subPath": "$(POD_NAME)"}));
+    let fuse = json!({"v3ioFuse": {"mounts": [{"path": "/a", "subPath": "a", "subPathExpr": "b"}]}});
+    let entry = mount(json!({"existingClaim": "c", "subPath": "$(POD_NAME)"}));
+    refused(&[
+        (storage(&json!({"pvc": both})), "spec.storage[0].pvc.subPathExpr", "cannot both be given"),
+        (storage(&json!({"secret": plain})), "spec.storage[0].secret.subPath", "use subPathExpr"),
+        (storage(&fuse), "spec.storage[0].v3ioFuse.mounts[0].subPathExpr", "cannot both be given"),
+        (json!({"persistence": {"data": {"d": entry}}}), "spec.persistence.data[d].subPath", "use subPathExpr"),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn refuses_storage_entries_that_are_not_one_modifier() {
     refused(&[
         (storage(&json!({"gcs": {"secretName": "a"}, "azure": {"secretName": "b"}})), "spec.storage[0]", "at most 1"),

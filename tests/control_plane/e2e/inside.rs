@@ -13,6 +13,7 @@ for file in /conf/key /cred/token /scratch/there; do echo "$file $(cat $file)"; 
 echo kept >/cache/mine && echo "/cache/mine $(cat /cache/mine)"
 echo "cache is a $(stat -f -c %T /cache)"
 echo mine >/own/written
+echo mine >/runs/written
 echo done
 exec sleep infinity"#;
 
@@ -20,7 +21,10 @@ fn everything(host: &Path) -> Value {
     policy(
         "inside",
         json!({
-            "env": [{"name": "INJECTED", "value": "by-policy"}],
+            "env": [
+                {"name": "INJECTED", "value": "by-policy"},
+                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+            ],
             // The pod asks for Always, and there is no registry.
             "imagePullPolicy": "Never",
             "storage": [
@@ -28,6 +32,7 @@ fn everything(host: &Path) -> Value {
                 {"secret": {"secretName": "cred", "mountPath": "/cred"}},
                 {"hostPath": {"path": host, "type": "Directory", "mountPath": "/scratch"}},
                 {"hostPath": {"path": host, "type": "Directory", "mountPath": "/own", "volumeName": "own", "subPath": "{namespace}"}},
+                {"hostPath": {"path": host, "type": "Directory", "mountPath": "/runs", "volumeName": "runs", "subPathExpr": "{namespace}/$(POD_NAME)"}},
                 {"volume": {"name": "cache", "source": {"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}, "mountPath": "/cache"}}
             ]
         }),
@@ -92,6 +97,8 @@ async fn a_running_container_sees_what_was_injected() {
     ];
     assert_eq!(lines, wanted);
     assert_eq!(fs::read_to_string(host.path().join("inside/written")).unwrap(), "mine\n");
+    // The kubelet made the folder that the expression names, for the pod's own name.
+    assert_eq!(fs::read_to_string(host.path().join("inside/look/written")).unwrap(), "mine\n");
     // There is no registry, so a container that runs was not pulled: the policy's Never replaced the pod's Always.
     let running = lab.cluster.get("/api/v1/namespaces/inside/pods/look").await.object();
     assert_eq!(running["spec"]["containers"][0]["imagePullPolicy"], "Never");

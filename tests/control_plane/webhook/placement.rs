@@ -61,6 +61,34 @@ async fn terms(field: &Field, mode: &str, spec: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_default_pool_is_for_pods_that_say_nothing_beside_what_the_api_server_fills_in() {
+    let defaults = json!({
+        "nodeSelector": {"pool": "general"},
+        "tolerations": [{"key": "pool", "operator": "Equal", "value": "general", "effect": "NoSchedule"}],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 1, "podAffinityTerm": {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}}
+        ]}}
+    });
+    let policies = [policy("pool", json!({"defaults": defaults}))];
+    let Some(field) = Field::start("pool", json!({}), &policies).await else { return };
+    let spec = |made: &Value| made["spec"].clone();
+    let plain = spec(&field.create(&pod(json!({"containers": [container("base")]}))).await.object());
+    assert_eq!(plain["nodeSelector"], defaults["nodeSelector"]);
+    assert_eq!(plain["affinity"], defaults["affinity"]);
+    let keys = |spec: &Value| -> Vec<String> {
+        let all = spec["tolerations"].as_array().unwrap().iter();
+        all.map(|one| one["key"].as_str().unwrap().to_owned()).collect()
+    };
+    // The plugin that fills these in was there before the webhook.
+    assert_eq!(keys(&plain), ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable", "pool"]);
+    let own = json!({"key": "gpu", "operator": "Exists"});
+    let own = json!({"containers": [container("base")], "nodeSelector": {"pool": "gpu"}, "tolerations": [own]});
+    let made = spec(&field.create(&pod(own.clone())).await.object());
+    assert_eq!((&made["nodeSelector"], &made["affinity"]), (&own["nodeSelector"], &defaults["affinity"]));
+    assert!(!keys(&made).contains(&"pool".to_owned()), "{made}");
+}
+
+#[tokio::test]
 async fn every_mode_is_valid_on_pods_with_match_fields_and_without_affinity() {
     let Some(field) = Field::start("preemption", json!({}), &[policy("spot", spot("prevent"))]).await else { return };
     let fields = json!([{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]);

@@ -108,20 +108,26 @@ async fn each_examples_own_pods_are_accepted_and_injected() {
             let name = format!("example-{stem}-{n}");
             let namespace = labels[NAME].as_str().map_or_else(|| format!("t-{name}"), str::to_owned);
             let Some(field) = Field::named(&name, &namespace, labels, &policies).await else { return };
-            for class in policies.iter().filter_map(|policy| policy["spec"]["priorityClassName"].as_str()) {
+            let named =
+                |pointer: &'static str| policies.iter().filter_map(move |policy| policy.pointer(pointer)?.as_str());
+            for class in named("/spec/priorityClassName").chain(named("/spec/defaults/priorityClassName")) {
                 priority_class(&field, class).await;
+            }
+            for class in named("/spec/defaults/runtimeClassName") {
+                let class = json!({
+                    "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": class}, "handler": class
+                });
+                field.cluster.post("/apis/node.k8s.io/v1/runtimeclasses", &class).await;
+            }
+            for account in named("/spec/defaults/serviceAccountName") {
+                service_account(&field, account).await;
             }
             let mut touched = 0;
             for pod in &pods {
                 let mut pod = pod.clone();
                 pod["metadata"].as_object_mut().unwrap().remove("namespace");
                 if let Some(account) = pod["spec"]["serviceAccountName"].as_str() {
-                    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}});
-                    // Two of the pods may share it.
-                    field
-                        .cluster
-                        .post(&format!("/api/v1/namespaces/{}/serviceaccounts", field.namespace), &account)
-                        .await;
+                    service_account(&field, account).await;
                 }
                 let reply = field.create(&pod).await;
                 assert!(reply.status.is_success(), "{name}: {}", reply.message());
@@ -138,6 +144,12 @@ async fn each_examples_own_pods_are_accepted_and_injected() {
             assert!(touched > 0, "{name}: no pod of the example is matched by it");
         }
     }
+}
+
+async fn service_account(field: &Field, name: &str) {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+    // Two of the pods may share it.
+    field.cluster.post(&format!("/api/v1/namespaces/{}/serviceaccounts", field.namespace), &account).await;
 }
 
 /// The label sets that the policies' namespace selectors ask for.

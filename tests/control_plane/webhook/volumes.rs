@@ -92,6 +92,7 @@ async fn every_storage_modifier_is_accepted() {
                 {"configMap": {"name": "conf", "mountPath": "/conf", "items": [{"key": "a", "path": "b", "mode": 288}], "defaultMode": 288, "optional": true}},
                 {"secret": {"secretName": "tls", "mountPath": "/tls/tls.crt", "subPath": "tls.crt", "defaultMode": 256}},
                 {"hostPath": {"path": "/mnt/scratch", "type": "DirectoryOrCreate", "mountPath": "/scratch"}},
+                {"volume": {"name": "runs", "source": {"emptyDir": {}}, "mountPath": "/runs", "subPathExpr": "{namespace}/$(NODE)"}},
                 {"env": {"variables": {"A": "b", "WITH.DOT": "c"}}},
                 {"secretEnv": {"secretName": "creds", "keys": ["TOKEN"]}},
                 {"secretEnv": {"secretName": "whole"}}
@@ -114,4 +115,7 @@ async fn every_storage_modifier_is_accepted() {
     let made = field.create(&pod(spec)).await.object();
     assert_eq!(marker(&made)["policies"][0].get("skipped"), None, "{}", marker(&made));
     assert_eq!(made["metadata"]["annotations"]["gke-gcsfuse/volumes"], "true");
+    for container in made["spec"]["containers"].as_array().unwrap() {
+        assert_eq!(mount(container, "/runs")["subPathExpr"], format!("{}/$(NODE)", field.namespace));
+    }
 }
