@@ -3,6 +3,8 @@
 //! A decision never waits: what does not fit into the queue is dropped and counted. A [`Pace`] says how many are sent; the
 //! same words on the same object become one event that is counted up.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +12,13 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use crate::metrics::{Delivery, Metrics};
 
 /// What is said of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Notice {
     /// The object's apiVersion.
     pub api_version: String,
@@ -85,28 +87,61 @@ pub fn queue(metrics: Arc<Metrics>, pace: Pace) -> (Notices, Waiting) {
 /// Sends what comes until nobody sends any more. `instance` is the name of the pod that runs this.
 pub async fn deliver(client: Client, instance: Option<String>, waiting: Waiting, metrics: Arc<Metrics>) {
     let Waiting { mut notices, pace } = waiting;
-    let recorder = Recorder::new(client, Reporter { controller: "stowage".to_owned(), instance });
+    let reporter = Reporter { controller: "stowage".to_owned(), instance };
+    let mut recorders = Recorders { client, reporter, by_words: HashMap::new(), looked: Instant::now() };
     let mut bucket = Bucket::full(pace, Instant::now());
     let mut failed = false;
     while let Some(notice) = notices.recv().await {
         if let Some(until) = bucket.take(Instant::now()) {
             sleep_until(until).await;
         }
+        let recorder = recorders.of(&notice, Instant::now());
         let (event, regarding) = event(notice);
-        match recorder.publish(&event, &regarding).await {
-            Ok(()) => {
+        let error = match timeout(PATIENCE, recorder.publish(&event, &regarding)).await {
+            Ok(Ok(())) => {
                 metrics.cluster.events.count(Delivery::Sent);
                 failed = false;
+                continue;
             }
-            Err(error) => {
-                metrics.cluster.events.count(Delivery::Failed);
-                if std::mem::replace(&mut failed, true) {
-                    debug!(error = &error as &dyn std::error::Error, "an event was not taken");
-                } else {
-                    warn!(error = &error as &dyn std::error::Error, "events are not taken");
-                }
-            }
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        let error = error.as_ref().map(|error| error as &dyn std::error::Error);
+        metrics.cluster.events.count(Delivery::Failed);
+        if std::mem::replace(&mut failed, true) {
+            debug!(error, "an event was not taken");
+        } else {
+            warn!(error, "events are not taken");
         }
+    }
+}
+
+/// How long one event may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long words are remembered; kube's recorder counts an event up for as long.
+const REMEMBERED: Duration = Duration::from_secs(6 * 60);
+
+/// One recorder for the same words on the same object: kube's takes every event of one reason and action on an object for
+/// the same, counts it up, and loses what the later ones say.
+struct Recorders {
+    client: Client,
+    reporter: Reporter,
+    by_words: HashMap<u64, (Recorder, Instant)>,
+    looked: Instant,
+}
+
+impl Recorders {
+    fn of(&mut self, notice: &Notice, now: Instant) -> Recorder {
+        if now.duration_since(self.looked) > REMEMBERED {
+            self.by_words.retain(|_, (_, used)| now.duration_since(*used) <= REMEMBERED);
+            self.looked = now;
+        }
+        let mut hasher = DefaultHasher::new();
+        notice.hash(&mut hasher);
+        let new = || (Recorder::new(self.client.clone(), self.reporter.clone()), now);
+        let (recorder, used) = self.by_words.entry(hasher.finish()).or_insert_with(new);
+        *used = now;
+        recorder.clone()
     }
 }
 
@@ -153,7 +188,10 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::cluster::mock::{Answer, server};
 
     #[test]
     fn a_hundred_go_at_once_and_then_five_a_second() {
@@ -167,11 +205,8 @@ mod tests {
         assert_eq!(bucket.take(start + Duration::from_secs(60)), None);
     }
 
-    #[test]
-    fn a_full_queue_drops_and_counts() {
-        let metrics = Arc::new(Metrics::new("1").unwrap());
-        let (notices, _kept) = queue(Arc::clone(&metrics), ADVICE);
-        let notice = Notice {
+    fn notice(note: &str) -> Notice {
+        Notice {
             api_version: "batch/v1".to_owned(),
             kind: "Job".to_owned(),
             namespace: "team".to_owned(),
@@ -179,8 +214,42 @@ mod tests {
             uid: "1".to_owned(),
             reason: "Skipped".to_owned(),
             action: "Inject",
-            note: "ä".repeat(600),
-        };
+            note: note.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_words_are_counted_up_and_others_are_said_too() {
+        let (asked, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let mut tries = 0;
+        let client = server(move |request| {
+            tries += 1;
+            asked.send((request.method.clone(), request.body.clone())).unwrap();
+            // One that hangs holds up nothing for long.
+            if tries == 1 { Answer::Hang } else { Answer::Json(request.body.clone()) }
+        });
+        let metrics = Arc::new(Metrics::new("1").unwrap());
+        let (notices, waiting) = queue(Arc::clone(&metrics), ADVICE);
+        tokio::spawn(deliver(client, None, waiting, Arc::clone(&metrics)));
+        for note in ["lost", "one", "other", "one"] {
+            notices.send(notice(note));
+        }
+        let mut calls = Vec::new();
+        for _ in 0..4 {
+            let (method, body) = heard.recv().await.unwrap();
+            calls.push((method, body["note"].as_str().unwrap_or_default().to_owned(), body["series"]["count"].clone()));
+        }
+        let post = |note: &str| ("POST".to_owned(), note.to_owned(), Value::Null);
+        assert_eq!(calls[..3], [post("lost"), post("one"), post("other")]);
+        assert_eq!((&*calls[3].0, &calls[3].2), ("PATCH", &json!(2)));
+        assert_eq!(metrics.cluster.events.total(Delivery::Failed), 1);
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let metrics = Arc::new(Metrics::new("1").unwrap());
+        let (notices, _kept) = queue(Arc::clone(&metrics), ADVICE);
+        let notice = notice(&"ä".repeat(600));
         for _ in 0..ADVICE.queue + 3 {
             notices.send(notice.clone());
         }

@@ -152,7 +152,7 @@ async fn under_each_components_roles_it_does_what_they_allow_and_no_more() {
     until("that is told", async || !evict.removals().is_empty()).await;
     assert_eq!(evict.removals()[0]["action"], "evict");
     no_calls_fail(&evict.log());
-    turn.policy_action("Delete").await;
+    turn.edit_policy(json!({"onExceeded": {"action": "Delete"}})).await;
     turn.pod("again", json!({})).await;
     let forbidden = "stowage_watcher_action_forbidden{action=\"delete\"} ";
     until("the API server forbids it", async || evict.metric(forbidden).await == Some(1.0)).await;
@@ -192,4 +192,44 @@ async fn a_running_pod_waits_for_its_node_and_is_then_deleted_once() {
     assert_eq!(watcher.removals().len(), 1);
     let done = "stowage_watcher_actions_total{action=\"delete\",result=\"done\"} ";
     assert_eq!(watcher.metric(done).await, Some(1.0), "it is not deleted twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_policy_judges_every_pod_again_and_what_it_makes_overdue_is_announced_first() {
+    let Some(turn) = turn("watch-edit").await else { return };
+    turn.policy(json!({"pendingNotScheduled": "1h"}), Value::Null).await;
+    let watcher = turn.watch("watcher", "one", &["--overdue-notice=6s", "--breaker=off"]).await;
+    turn.pod("stuck", json!({})).await;
+    until("it has its hour", async || watcher.rows("").await.contains_key("stuck")).await;
+    tokio::time::sleep(SECOND * 4).await;
+    turn.edit_policy(json!({"stateThresholds": {"pendingNotScheduled": "3s"}})).await;
+    until("it is announced", async || !turn.events("stuck").await.is_empty()).await;
+    let held = watcher.rows("").await;
+    assert!(held["stuck"]["held"].is_string(), "{held:?}");
+    assert!(turn.get_pod("stuck").await.is_some());
+    let waited = until("it is removed", async || turn.get_pod("stuck").await.is_none()).await;
+    assert!(waited > SECOND * 4, "removed {waited:?} after it was announced");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_breaker_holds_what_comes_due_together_until_the_deployments_annotation_lets_it_go() {
+    let Some(turn) = turn("watch-breaker").await else { return };
+    turn.deployment().await;
+    turn.policy(json!({"pendingNotScheduled": "8s"}), Value::Null).await;
+    let watcher = turn.watch("watcher", "one", &["--overdue-notice=1s", "--namespace-rate=off"]).await;
+    for number in 0..12 {
+        turn.pod(&format!("stuck-{number}"), json!({})).await;
+    }
+    let open = "stowage_watcher_breaker_open{group=\"pending_not_scheduled\"} ";
+    until("the breaker opens", async || watcher.metric(open).await == Some(1.0)).await;
+    tokio::time::sleep(SECOND * 5).await;
+    assert_eq!(turn.pods().await.len(), 12, "nothing is removed meanwhile");
+    let said = turn.events_in("stowage", "stowage-watcher").await;
+    assert!(
+        said.iter().any(|(reason, note)| reason == "BreakerOpened" && note.contains("watch-breaker/watched")),
+        "{said:?}"
+    );
+    turn.release_breaker(&format!("{} pending_not_scheduled", now().strftime("%FT%TZ"))).await;
+    until("they are let go", async || turn.pods().await.is_empty()).await;
+    until("all are told", async || watcher.removals().len() == 12).await;
 }

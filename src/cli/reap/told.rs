@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::{
     cluster::events::{Notice, Notices},
-    metrics::{Acted, Label as _, WatcherMetrics},
+    duration::rough,
+    metrics::{Acted, Label, WatcherMetrics},
     reaper::{
         board::{Counts, Rail},
         said::{BreakerTurn, Group, ObjectRef, RemovalLog, Said},
@@ -81,7 +82,7 @@ impl Told {
                 self.metrics.held.set(rail, state, held.map_or(0, |(_, _, pods)| number(*pods)));
             }
         }
-        for group in <Group as crate::metrics::Label>::ALL {
+        for group in <Group as Label>::ALL {
             self.metrics.breaker_open.set(*group, counts.open.contains(group).into());
         }
         for kind in ActKind::ALL {
@@ -115,7 +116,7 @@ fn removal(log: &RemovalLog, words: &'static str) {
         threshold = %log.threshold,
         word,
         policy = &*log.policy,
-        age = %SignedDuration::try_from(log.age).unwrap_or(SignedDuration::MAX),
+        age = rough(log.age),
         action = log.action,
         owner = log.owner,
         why = log.why,

@@ -16,7 +16,10 @@ use std::{
 
 use hyper::Method;
 use serde_json::{Value, json};
-use stowage::policy::{crd::API_VERSION, document};
+use stowage::{
+    policy::{crd::API_VERSION, document},
+    reaper::watcher::RELEASE,
+};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -81,7 +84,7 @@ impl Stage {
         Some(Self { cluster, turn: tokio::sync::Mutex::default() })
     }
 
-    /// Removes what an earlier test left: its policies, and the Lease.
+    /// Removes what an earlier test left: its policies, the Lease and the Deployment.
     async fn clear(&self) {
         for plural in ["clusterinjectionpolicies", "injectionpolicies"] {
             let path = format!("/apis/{API_VERSION}/{plural}");
@@ -94,8 +97,9 @@ impl Stage {
                 self.cluster.call(Method::DELETE, &format!("{path}/{}", text("name")), None).await.object();
             }
         }
-        let leases = "/apis/coordination.k8s.io/v1/namespaces/stowage/leases/stowage-watcher";
-        self.cluster.call(Method::DELETE, leases, None).await;
+        for path in ["coordination.k8s.io/v1/namespaces/stowage/leases", "apps/v1/namespaces/stowage/deployments"] {
+            self.cluster.call(Method::DELETE, &format!("/apis/{path}/stowage-watcher"), None).await;
+        }
     }
 }
 
@@ -120,11 +124,27 @@ impl Turn {
         self.cluster().post(&format!("{path}?fieldValidation=Strict"), &policy).await.object();
     }
 
-    /// What the policy does from now on.
-    pub(crate) async fn policy_action(&self, action: &str) {
+    /// Lays this over the policy's spec.
+    pub(crate) async fn edit_policy(&self, spec: Value) {
         let path = crate::policies::collection("InjectionPolicy", &self.namespace);
-        let change = json!({"spec": {"onExceeded": {"action": action}}});
-        self.cluster().patch(&format!("{path}/watched"), &change).await.object();
+        self.cluster().patch(&format!("{path}/watched"), &json!({"spec": spec})).await.object();
+    }
+
+    /// The Deployment that the watcher's manifests would make, without pods.
+    pub(crate) async fn deployment(&self) {
+        let mut deployment = rendered("watcher")
+            .into_iter()
+            .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "stowage-watcher")
+            .unwrap();
+        deployment["spec"]["replicas"] = json!(0);
+        self.cluster().post("/apis/apps/v1/namespaces/stowage/deployments", &deployment).await.object();
+    }
+
+    /// Writes the annotation that releases the circuit breaker.
+    pub(crate) async fn release_breaker(&self, value: &str) {
+        let path = "/apis/apps/v1/namespaces/stowage/deployments/stowage-watcher";
+        let change = json!({"metadata": {"annotations": {RELEASE: value}}});
+        self.cluster().patch(path, &change).await.object();
     }
 
     /// Takes the Lease from whoever was killed with it.
@@ -193,7 +213,12 @@ impl Turn {
 
     /// The Events on the object of that name, as (reason, note).
     pub(crate) async fn events(&self, name: &str) -> Vec<(String, String)> {
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", self.namespace);
+        self.events_in(&self.namespace, name).await
+    }
+
+    /// The same in another namespace.
+    pub(crate) async fn events_in(&self, namespace: &str, name: &str) -> Vec<(String, String)> {
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
         let events = self.cluster().get(&path).await.object();
         let of_object = events["items"].as_array().unwrap().iter().filter(|event| event["regarding"]["name"] == name);
         let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
