@@ -168,6 +168,8 @@ impl Breaker {
             return Vec::new();
         }
         self.counted_at = Some(now);
+        // A clock that jumped back does not keep the window open.
+        self.came.iter_mut().for_each(|(_, came)| came.at = came.at.min(now));
         let begin = now.checked_sub(rule.window).unwrap_or(Timestamp::MIN);
         while self.came.front().is_some_and(|(_, came)| came.at <= begin) {
             self.came.pop_front();

@@ -5,16 +5,16 @@
 //! the memory of one pod. YAML is held one document at a time. What cannot be read is named and left out.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::{self, BufRead};
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::threshold::owner::OwnerObject;
 use crate::threshold::{WatchedNode, WatchedPod};
+
+mod json;
+mod yaml;
 
 /// Texts of objects that cannot be read that are kept; a dump may hold 100,000.
 const NAMED: usize = 50;
@@ -90,8 +90,8 @@ pub fn read_dump<R: BufRead>(
     let read = match first_byte(&mut input) {
         Err(error) => Err(InputError::Read(error)),
         Ok(None) => Err(InputError::Empty),
-        Ok(Some(b'{' | b'[')) => read_json(input, &mut sink),
-        Ok(Some(_)) => read_yaml(input, &mut sink),
+        Ok(Some(b'{' | b'[')) => json::read(input, &mut sink),
+        Ok(Some(_)) => yaml::read(input, &mut sink),
     };
     let Sink { contents, lists, used, .. } = sink;
     let found_none = contents.pods == 0 && contents.unreadable_count == 0;
@@ -276,181 +276,10 @@ fn first_byte(input: &mut impl BufRead) -> io::Result<Option<u8>> {
     }
 }
 
-/// From the reader, since a dump of a whole cluster does not fit a buffer; the items are decoded from slices.
-fn read_json(input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputError> {
-    let mut json = serde_json::Deserializer::from_reader(input);
-    loop {
-        Document(sink).deserialize(&mut json).map_err(json_error)?;
-        sink.documents += 1;
-        match json.end() {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_syntax() => {}
-            Err(error) => return Err(json_error(error)),
-        }
-    }
-}
-
-fn json_error(error: serde_json::Error) -> InputError {
-    if error.is_io() { InputError::Read(error.into()) } else { InputError::Json(error) }
-}
-
-/// One JSON document, its keys in any order: `kubectl` writes `items` before `kind`.
-struct Document<'a, 'b>(&'a mut Sink<'b>);
-
-impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Document<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a Pod or a List")
-    }
-
-    /// What `jq '[.items[]]'` leaves of a List.
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        self.0.lists += 1;
-        Items { sink: self.0, kind: "Pod".to_owned() }.visit_seq(seq)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let sink = self.0;
-        let mut kind = String::new();
-        let mut parts: Vec<(String, Box<RawValue>)> = Vec::new();
-        let mut is_list = false;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "kind" => kind = map.next_value::<Option<String>>()?.unwrap_or_default(),
-                "items" => {
-                    is_list = true;
-                    let items = Items { sink: &mut *sink, kind: item_kind(&kind).to_owned() };
-                    map.next_value_seed(items)?;
-                }
-                "apiVersion" | "metadata" | "spec" | "status" | "type" | "object" => {
-                    parts.push((key, map.next_value()?));
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        if is_list {
-            sink.lists += 1;
-            return Ok(());
-        }
-        let which = format!("document {}", sink.documents);
-        let whole = whole(&kind, &parts).map_err(serde::de::Error::custom)?;
-        sink.take(&whole, &|| which.clone(), "");
-        Ok(())
-    }
-}
-
-/// A document whose parts were read apart, since its `items` might have come among them.
-fn whole(kind: &str, parts: &[(String, Box<RawValue>)]) -> Result<Box<RawValue>, serde_json::Error> {
-    let mut text = format!("{{\"kind\":{}", Value::from(kind));
-    for (key, raw) in parts {
-        text.push_str(",\"");
-        text.push_str(key);
-        text.push_str("\":");
-        text.push_str(raw.get());
-    }
-    text.push('}');
-    RawValue::from_string(text)
-}
-
 /// The kind of items that carry none, as in a PodList straight from the API.
 fn item_kind(list_kind: &str) -> &str {
     match list_kind {
         "" | "List" => "Pod",
         _ => list_kind.strip_suffix("List").unwrap_or(list_kind),
     }
-}
-
-/// The items of a List, one after the other.
-struct Items<'a, 'b> {
-    sink: &'a mut Sink<'b>,
-    kind: String,
-}
-
-impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Items<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of items")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let mut index = 0_usize;
-        // Two passes, over the stream and over the item's own text, cost less than one over the stream byte by byte.
-        while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
-            self.sink.take(&raw, &|| format!("item {index}"), &self.kind);
-            index += 1;
-        }
-        Ok(())
-    }
-}
-
-fn read_yaml(mut input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputError> {
-    // The bounds are for texts that strangers send; this one is the caller's own file. Alias bombs stay refused.
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_reader_input_bytes: None,
-            max_events: usize::MAX,
-            max_nodes: usize::MAX,
-            max_documents: usize::MAX,
-            max_total_scalar_bytes: usize::MAX,
-        },
-    };
-    let documents = serde_saphyr::read_with_options::<_, Value>(&mut input, options);
-    for document in documents {
-        let document = document.map_err(|error| InputError::Yaml(Box::new(error)))?;
-        let which = format!("document {}", sink.documents);
-        let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let (items, kind) = match &document {
-            Value::Array(items) => (Some(items.as_slice()), "Pod"),
-            _ => match document.get("items") {
-                Some(Value::Array(items)) => (Some(items.as_slice()), item_kind(kind)),
-                Some(Value::Null) => (Some([].as_slice()), kind),
-                _ => (None, ""),
-            },
-        };
-        match items {
-            Some(items) => {
-                sink.lists += 1;
-                for (index, item) in items.iter().enumerate() {
-                    take_value(sink, item, &|| format!("item {index} of {which}"), kind)?;
-                }
-            }
-            None => take_value(sink, &document, &|| which.clone(), kind)?,
-        }
-        sink.documents += 1;
-    }
-    Ok(())
-}
-
-/// By way of JSON, so that there is one way to read an object.
-fn take_value(
-    sink: &mut Sink<'_>,
-    value: &Value,
-    which: &dyn Fn() -> String,
-    default_kind: &str,
-) -> Result<(), InputError> {
-    let raw = serde_json::value::to_raw_value(value).map_err(InputError::Json)?;
-    sink.take(&raw, which, default_kind);
-    Ok(())
 }

@@ -25,6 +25,9 @@ pub enum Climb<'f> {
     Failed,
     /// One of them is being deleted already.
     Going,
+    /// There is none of that name and uid: either it was deleted a moment ago, and the garbage collector is on its way to
+    /// the pod, or it never was there.
+    Absent(String),
     /// The reference is not confirmed, or may not be read: nothing is removed.
     Unconfirmed(String),
     /// All that can be known.
@@ -90,9 +93,12 @@ pub fn climb<'f>(pod: &WatchedPod, owners: &'f [Read<OwnerObject>], more: &[Owne
             Some(Read::Forbidden) => {
                 return Climb::Unconfirmed(format!("the watcher may not read {}", named(reference)));
             }
-            Some(Read::Absent) => return Climb::Unconfirmed(format!("there is no {}", named(reference))),
+            Some(Read::Absent) => return Climb::Absent(format!("there is no {}", named(reference))),
             Some(Read::There(object)) => &**object,
         };
+        if object.metadata.uid != reference.uid || reference.uid.is_empty() {
+            return Climb::Absent(format!("{} has another uid than the reference to it says", named(reference)));
+        }
         if let Err(why) = confirm(pod, reference, object) {
             return Climb::Unconfirmed(why);
         }
@@ -108,9 +114,6 @@ pub fn climb<'f>(pod: &WatchedPod, owners: &'f [Read<OwnerObject>], more: &[Owne
 /// Whether the object is what the reference says.
 fn confirm(pod: &WatchedPod, reference: &OwnerReference, object: &OwnerObject) -> Result<(), String> {
     let (claimed, named) = (object.reference(), named(reference));
-    if claimed.uid != reference.uid || reference.uid.is_empty() {
-        return Err(format!("{named} has another uid than the reference to it says"));
-    }
     if claimed.kind != reference.kind || claimed.group() != reference.group() || claimed.name != reference.name {
         return Err(format!("{named} is of another kind or name than the reference to it says"));
     }

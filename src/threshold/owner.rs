@@ -83,6 +83,20 @@ impl FromStr for OwnerKind {
     }
 }
 
+impl OwnerKind {
+    /// The API group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+}
+
 /// How the pods of that owner hang together; `None` for a kind that is neither known nor among `more`. A Pod is known as
 /// the driver of Spark executors only, which is asked for elsewhere.
 pub fn kinship(owner: &OwnerReference, more: &[OwnerKind]) -> Option<Kinship> {

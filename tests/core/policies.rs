@@ -432,3 +432,19 @@ fn a_resource_that_a_default_sets_cannot_be_asked_for() {
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].contains("spec.match.requests[0]: policy sets sets cpu in defaults.resources"), "{errors:?}");
 }
+
+#[test]
+fn waiting_for_capacity_is_said_not_to_be_stuck() {
+    let said = notes("  stateThresholds: {pendingNotScheduled: 2h}");
+    assert!(
+        said.contains("stateThresholds.pendingNotScheduled: a pod of a Job that waits 2h for a node is removed"),
+        "{said}"
+    );
+    for quiet in [
+        "  stateThresholds: {pendingNotScheduled: '-1'}",
+        "  stateThresholds: {pendingScheduled: 2h}",
+        "  stateThresholds: {pendingNotScheduled: 2h}\n  onExceeded: {action: {pendingNotScheduled: Report}}",
+    ] {
+        assert_eq!(notes(quiet), "", "{quiet}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     defaults::Defaults,
+    duration::{Threshold, words},
     field_error::{field, item},
     labels::Selector,
     names,
@@ -14,7 +15,10 @@ use crate::{
         spec::ContainersSpec,
         template::{Kind, Template},
     },
-    threshold::spec::{OnExceeded, StateThresholds},
+    threshold::{
+        State,
+        spec::{ActionSpec, OnExceeded, StateThresholds},
+    },
 };
 
 impl Checker<'_> {
@@ -66,6 +70,7 @@ impl Checker<'_> {
             self.extend("", rules::priority_class_name("priorityClassName", name));
         }
         self.nested_mounts(&compiled);
+        self.waiting_for_capacity(&compiled);
         compiled
     }
 
@@ -193,5 +198,25 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// Waiting for a node is no more than waiting for capacity, and who waits is not stuck. Bare pods may be meant; of a
+    /// Job the whole goes.
+    fn waiting_for_capacity(&mut self, compiled: &Policy) {
+        let limit = compiled.thresholds.as_ref().and_then(|set| set.thresholds.own(State::PendingNotScheduled));
+        let action = compiled.on_exceeded.unwrap_or_default().actions.of(State::PendingNotScheduled);
+        let Some(Threshold::After(length)) = limit.filter(|_| action != ActionSpec::Report) else { return };
+        let length = words(*length);
+        let what = match action {
+            ActionSpec::Auto | ActionSpec::Owner => "with the whole of it",
+            ActionSpec::Delete | ActionSpec::Evict | ActionSpec::Report => "and made again at the end of the queue",
+        };
+        self.note(
+            "stateThresholds.pendingNotScheduled",
+            format!(
+                "a pod of a Job that waits {length} for a node is removed, {what}: waiting for capacity is not being stuck. \
+                 -1 lets it wait, and `onExceeded.action: {{pendingNotScheduled: Report}}` only says so"
+            ),
+        );
     }
 }

@@ -28,6 +28,9 @@ use crate::threshold::{Action, Circumstances, Removal, RemovalSubject, Verdict, 
 /// How long after a report a pod is looked at again: what decides may be another by then. Nothing is said twice.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long the garbage collector gets for the pods of an owner that is gone.
+const COLLECTED: SignedDuration = SignedDuration::from_secs(30);
+
 /// A due pod as it was read live, with all that was made of it.
 struct Live<'a> {
     uid: Uid,
@@ -114,7 +117,13 @@ impl Watcher {
             Climb::Read(reference) => return Step::Read(reference),
             Climb::Failed => return self.try_again(live.uid, live.now),
             Climb::Going => return self.wait_for_owner(live.uid, live.now),
-            Climb::Unconfirmed(why) => {
+            Climb::Absent(why) if self.is_first_try(live.uid) => {
+                self.end(live.uid);
+                let at = live.now.checked_add(COLLECTED).unwrap_or(Timestamp::MAX);
+                self.later(live.uid, at, Some(&why));
+                return Step::Later(at);
+            }
+            Climb::Absent(why) | Climb::Unconfirmed(why) => {
                 let owner = live.subject.controller.clone();
                 let kept = Instead {
                     reason: Reason::OwnerNotConfirmed,
@@ -314,6 +323,13 @@ impl Watcher {
         case.tries = case.tries.saturating_add(1);
         self.later(uid, at, Some("it could not be read"));
         Step::Later(at)
+    }
+
+    /// Counts a try. Says whether it was the first.
+    fn is_first_try(&mut self, uid: Uid) -> bool {
+        let Some(case) = self.cases.get_mut(&uid) else { return false };
+        case.tries = case.tries.saturating_add(1);
+        case.tries == 1
     }
 
     /// An attempt ends without a call: its token goes back.
