@@ -18,7 +18,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Puts storage, credentials and placement into machine-learning pods at admission, and judges which are stuck.
+/// Puts storage, credentials and placement into machine-learning pods at admission, and removes those that are stuck.
 #[derive(Debug, Parser)]
 #[command(name = "stowage", version, about, max_term_width = 100)]
 pub struct Cli {

@@ -1,4 +1,4 @@
-//! Stowage: storage, credentials and placement for machine-learning pods, at admission; and a judgement of which pods are
+//! Stowage: storage, credentials and placement for machine-learning pods, at admission; and the removal of pods that are
 //! stuck.
 //!
 //! The core ([`json`], [`policy`], [`pod`], [`inject`], [`patch`], [`duration`], [`threshold`], [`admission`]) is pure: bytes and

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use kube::api::{ApiResource, GroupVersionKind};
 
 use super::{Failure, files, print, say};
-use crate::threshold::owner::OwnerKind;
+use crate::{cluster::removals::resource, threshold::owner::OwnerKind};
 
 /// Validates policy files.
 #[derive(ClapArgs, Debug)]
@@ -52,8 +51,7 @@ fn rules(owners: &[OwnerKind]) -> String {
     for (role, verb) in [("stowage-watcher", "get"), ("stowage-watcher-delete", "delete")] {
         text.push_str(&format!("# ClusterRole {role}\n"));
         for owner in owners {
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(owner.group(), "v1", owner.kind())).plural;
-            let group = owner.group();
+            let (group, resource) = (owner.group(), resource(owner.kind()));
             text.push_str(&format!("- {{apiGroups: [{group}], resources: [{resource}], verbs: [{verb}]}}\n"));
         }
     }

@@ -113,16 +113,15 @@ pub const CALLS: [ApiCall; 69] = [
 
 #[cfg(test)]
 mod tests {
-    use kube::api::{ApiResource, GroupVersionKind};
-
     use super::*;
+    use crate::cluster::removals::resource;
     use crate::threshold::owner::known_kinds;
 
     #[test]
     fn every_known_kind_of_owner_can_be_read_and_deleted_and_no_other() {
         let mut owners = 0;
         for (group, kind) in known_kinds() {
-            let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind)).plural;
+            let plural = resource(kind);
             for (account, verb) in [(Account::Watcher, "get"), (Account::Deleter, "delete")] {
                 let wanted = |call: &&ApiCall| {
                     (call.account, call.group, call.resource, call.verb) == (account, group, plural.as_str(), verb)

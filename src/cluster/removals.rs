@@ -214,6 +214,12 @@ fn eviction(act: &Act) -> Value {
     })
 }
 
+/// What the API calls objects of a kind; by the rules of English, which every known kind keeps.
+#[must_use]
+pub fn resource(kind: &str) -> String {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("", "", kind)).plural
+}
+
 /// Where the object is; `None` where what names it is no name.
 fn path(target: &Target) -> Option<String> {
     let (group, version) = target.api_version.split_once('/').unwrap_or(("", &target.api_version));
@@ -227,7 +233,7 @@ fn path(target: &Target) -> Option<String> {
     if !are_names {
         return None;
     }
-    let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)).plural;
+    let plural = resource(kind);
     let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
     Some(format!("{root}/namespaces/{}/{plural}/{}", target.namespace, target.name))
 }

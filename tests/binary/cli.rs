@@ -142,6 +142,26 @@ fn check_counts_and_names_everything_that_is_wrong_at_once() {
 }
 
 #[test]
+fn check_prints_the_rules_that_another_kind_of_owner_needs() {
+    let case = Case::new();
+    let (out, err) = case.succeeds("check --owner argoproj.io/Workflow --owner example.com/Batch");
+    assert_eq!(err, "");
+    let rules: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        rules,
+        [
+            "- {apiGroups: [argoproj.io], resources: [workflows], verbs: [get]}",
+            "- {apiGroups: [example.com], resources: [batches], verbs: [get]}",
+            "- {apiGroups: [argoproj.io], resources: [workflows], verbs: [delete]}",
+            "- {apiGroups: [example.com], resources: [batches], verbs: [delete]}",
+        ]
+    );
+    let (out, _) = case.succeeds("check policy.yaml --owner argoproj.io/Workflow");
+    assert!(out.ends_with("1 policy accepted, 0 errors\n"), "{out}");
+    assert_eq!(case.run("check").status.code(), Some(2));
+}
+
+#[test]
 fn one_pod_gives_one_pod_as_yaml_and_as_json() {
     let case = Case::new();
     let (yaml, err) = case.succeeds("inject -f pod.yaml --policies policy.yaml");
