@@ -8,7 +8,7 @@
 mod same;
 mod term;
 
-use std::collections::{HashMap, hash_map::RandomState};
+use std::collections::{HashMap, HashSet, hash_map::RandomState};
 
 use k8s_openapi::api::core::v1 as core;
 use serde_json::{Map, Value};
@@ -26,9 +26,9 @@ use crate::reason::{Note, Reason};
 
 /// How many required node terms a merge may make. Terms multiply, and the pod's come from whoever
 /// may create pods, so there has to be an end.
-pub const MAX_TERMS: usize = 1_000;
+pub const MAX_TERMS: usize = 1_024;
 /// How many requirements may be added, in new terms or in the pod's. A patch takes up to two hundred bytes for each.
-pub const MAX_REQUIREMENTS: usize = 20_000;
+pub const MAX_REQUIREMENTS: usize = 24_000;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -167,8 +167,7 @@ pub(super) fn settle(affinity: &mut Option<Map<String, Value>>, before: &Option<
     let mut places = TermPlaces::of(old);
     let mut found = 0;
     for term in terms.iter_mut() {
-        if let Some(same) = places.find(old, term) {
-            places.take(same, term);
+        if let Some(same) = places.take(old, term) {
             found += 1;
             if let Some(same) = old.get(same) {
                 *term = same.clone();
@@ -205,9 +204,10 @@ pub(crate) fn conjoin(
         return Ok(0);
     };
     let wanted: Vec<Requirements<'_>> = alternatives.iter().map(Requirements::of).collect();
+    let keys: HashSet<&str> = wanted.iter().flat_map(Requirements::keys).collect();
     let is_pending = |term: &Value| {
-        let own = Requirements::of(term);
-        !own.0.is_empty() && !wanted.iter().any(|one| one.0.is_subset(&own.0))
+        let own = Requirements::on(&keys, term);
+        !is_blank(term) && !wanted.iter().any(|one| own.has_all_of(one))
     };
     let pending: Vec<usize> =
         terms.iter().enumerate().filter(|(_, term)| is_pending(term)).map(|(place, _)| place).collect();

@@ -24,7 +24,7 @@ pub const CONTAINER_ELEMENTS: usize = 200_000;
 /// whole, such as `affinity`.
 pub const FIELD_ELEMENTS: usize = 100_000;
 /// Most terms of the required node affinity, of a pod and after policies have multiplied them.
-pub const NODE_TERMS: usize = 1_000;
+pub const NODE_TERMS: usize = 1_024;
 /// Longest patch, in bytes. etcd takes 1.5 MiB for a whole object.
 pub const PATCH: usize = 4 << 20;
 

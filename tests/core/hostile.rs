@@ -247,7 +247,7 @@ fn more_than_a_bound_refuses_a_pod_that_a_policy_matches_and_names_it() {
             json!({"tolerations": many(10_001, |_| json!({})), "containers": []}),
             "spec.tolerations: more than 10000 elements",
         ),
-        (terms(1_000, 1), terms(1_001, 1), "spec.affinity.nodeAffinity: more than 1000 node selector terms"),
+        (terms(1_024, 1), terms(1_025, 1), "spec.affinity.nodeAffinity: more than 1024 node selector terms"),
         (terms(2, 5_000), terms(2, 10_001), "spec.affinity: more than 10000 elements"),
         (terms(900, 10), terms(900, 120), "spec.affinity: more than 100000 elements in all"),
     ] {

@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, HashSet, hash_map::RandomState},
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash, Hasher},
 };
 
 use serde_json::{Value, json};
@@ -19,37 +19,52 @@ pub(super) struct TermPlaces {
 
 impl TermPlaces {
     pub(super) fn of(terms: &[Value]) -> Self {
-        let mut places = Self { hasher: RandomState::new(), places: HashMap::new() };
+        let mut places = Self { hasher: RandomState::new(), places: HashMap::with_capacity(terms.len()) };
         for (place, term) in terms.iter().enumerate() {
-            places.add(place, term);
+            places.add(place, places.hash(term));
         }
         places
     }
 
-    fn add(&mut self, place: usize, term: &Value) {
-        let hash = self.hash(term);
+    fn add(&mut self, place: usize, hash: u64) {
         self.places.entry(hash).or_default().push(place);
     }
 
     /// Where a term of `terms` stands that asks for the same.
-    pub(super) fn find(&self, terms: &[Value], wanted: &Value) -> Option<usize> {
-        let places = self.places.get(&self.hash(wanted))?;
+    fn find(&self, terms: &[Value], wanted: &Value, hash: u64) -> Option<usize> {
+        let places = self.places.get(&hash)?;
         let wanted = Requirements::of(wanted);
         let is_same = |place: &&usize| terms.get(**place).is_some_and(|term| Requirements::of(term).0 == wanted.0);
         places.iter().find(is_same).copied()
     }
 
-    /// Finds the place no more.
-    pub(super) fn take(&mut self, place: usize, term: &Value) {
-        let hash = self.hash(term);
+    /// Where a term of `terms` stands that asks for the same, once: it is found no more.
+    pub(super) fn take(&mut self, terms: &[Value], wanted: &Value) -> Option<usize> {
+        let hash = self.hash(wanted);
+        let found = self.find(terms, wanted, hash)?;
         if let Some(places) = self.places.get_mut(&hash) {
-            places.retain(|other| *other != place);
+            places.retain(|other| *other != found);
         }
+        Some(found)
     }
 
+    /// Equal for terms that ask for the same: of all requirements together, whatever their order and each once.
     fn hash(&self, term: &Value) -> u64 {
-        let requirements = Requirements::of(term);
-        requirements.0.iter().fold(0, |sum, one| sum.wrapping_add(self.hasher.hash_one(one)))
+        let of_field = |field| requirements(term, field).iter().map(move |one| self.hash_requirement(field, one));
+        let mut hashes: Vec<u64> = of_field(EXPRESSIONS).chain(of_field(FIELDS)).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes.into_iter().fold(0, u64::wrapping_add)
+    }
+
+    fn hash_requirement(&self, field: &str, requirement: &Value) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        let (key, operator, values) = requirement_parts(requirement);
+        (field, key, operator).hash(&mut hasher);
+        for value in distinct(values) {
+            value.hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -61,8 +76,9 @@ pub(super) fn append_new(terms: &mut Vec<Value>, products: Vec<Value>) -> usize 
     let mut places = TermPlaces::of(terms);
     let before = terms.len();
     for product in products {
-        if places.find(terms, &product).is_none() {
-            places.add(terms.len(), &product);
+        let hash = places.hash(&product);
+        if places.find(terms, &product, hash).is_none() {
+            places.add(terms.len(), hash);
             terms.push(product);
         }
     }
@@ -111,9 +127,17 @@ pub(crate) fn push_expression(term: &mut Value, requirement: Value) {
 
 /// The requirement's key, operator and values.
 pub(crate) fn requirement_parts(requirement: &Value) -> (&str, &str, &[Value]) {
-    let text = |name| requirement.get(name).and_then(Value::as_str).unwrap_or_default();
-    let values = requirement.get("values").and_then(Value::as_array);
-    (text("key"), text("operator"), values.map(Vec::as_slice).unwrap_or_default())
+    let (mut key, mut operator, mut values) = ("", "", [].as_slice());
+    // A walk over three members; to look each up would hash its name.
+    for (name, member) in requirement.as_object().into_iter().flatten() {
+        match (name.as_str(), member) {
+            ("key", Value::String(text)) => key = text.as_str(),
+            ("operator", Value::String(text)) => operator = text.as_str(),
+            ("values", Value::Array(list)) => values = list.as_slice(),
+            _ => {}
+        }
+    }
+    (key, operator, values)
 }
 
 fn requirements<'a>(term: &'a Value, field: &str) -> &'a [Value] {
@@ -135,24 +159,51 @@ fn push_requirement(term: &mut Value, field: &str, requirement: Value) {
 }
 
 /// What a term requires: every requirement once, its values as a set.
-pub(super) struct Requirements<'t>(pub(super) HashSet<(&'static str, &'t str, &'t str, Vec<Cow<'t, str>>)>);
+pub(super) struct Requirements<'t>(HashSet<(&'static str, &'t str, &'t str, Vec<Cow<'t, str>>)>);
 
 impl<'t> Requirements<'t> {
     pub(super) fn of(term: &'t Value) -> Self {
-        let all = [EXPRESSIONS, FIELDS]
-            .into_iter()
-            .flat_map(|field| requirements(term, field).iter().map(move |requirement| Self::one(field, requirement)));
-        Self(all.collect())
+        let mut all = HashSet::with_capacity(count(term));
+        all.extend(members(term).map(|(field, requirement)| Self::one(field, requirement)));
+        Self(all)
+    }
+
+    /// The keys that are spoken of.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'t str> {
+        self.0.iter().map(|(_, key, ..)| *key)
+    }
+
+    /// Those of a term on some keys: a term may have thousands, and few are asked about.
+    pub(super) fn on(keys: &HashSet<&str>, term: &'t Value) -> Self {
+        let is_on = |requirement: &Value| keys.contains(requirement_parts(requirement).0);
+        let on = members(term).filter(|(_, requirement)| is_on(requirement));
+        Self(on.map(|(field, requirement)| Self::one(field, requirement)).collect())
+    }
+
+    /// Whether every requirement of `other` is among these.
+    pub(super) fn has_all_of(&self, other: &Self) -> bool {
+        other.0.is_subset(&self.0)
     }
 
     fn one(field: &'static str, requirement: &'t Value) -> (&'static str, &'t str, &'t str, Vec<Cow<'t, str>>) {
         let (key, operator, values) = requirement_parts(requirement);
-        let text = |value: &'t Value| value.as_str().map_or_else(|| value.to_string().into(), Cow::Borrowed);
-        let mut values: Vec<Cow<'_, str>> = values.iter().map(text).collect();
-        values.sort_unstable();
-        values.dedup();
-        (field, key, operator, values)
+        (field, key, operator, distinct(values))
     }
+}
+
+/// The values as a set, in order.
+fn distinct(values: &[Value]) -> Vec<Cow<'_, str>> {
+    let texts = values.iter().map(|value| value.as_str().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed));
+    let mut values: Vec<Cow<'_, str>> = texts.collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// The requirements of a term with the field that they stand in.
+fn members(term: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
+    let of_field = |field| requirements(term, field).iter().map(move |requirement| (field, requirement));
+    of_field(EXPRESSIONS).chain(of_field(FIELDS))
 }
 
 /// How many requirements a term has.
@@ -160,13 +211,12 @@ pub(super) fn count(term: &Value) -> usize {
     expressions(term).len() + fields(term).len()
 }
 
+/// Adds those of the term `wanted` that are not there.
 pub(super) fn add_requirements(term: &mut Value, wanted: &Value) {
-    let own = Requirements::of(term);
-    let wanted = [EXPRESSIONS, FIELDS]
-        .into_iter()
-        .flat_map(|field| requirements(wanted, field).iter().map(move |requirement| (field, requirement)));
-    let missing: Vec<_> =
-        wanted.filter(|(field, requirement)| !own.0.contains(&Requirements::one(field, requirement))).collect();
+    let own = Requirements::on(&Requirements::of(wanted).keys().collect(), term);
+    let missing: Vec<_> = members(wanted)
+        .filter(|(field, requirement)| !own.0.contains(&Requirements::one(field, requirement)))
+        .collect();
     for (field, requirement) in missing {
         push_requirement(term, field, requirement.clone());
     }
