@@ -16,14 +16,16 @@ use jiff::Timestamp;
 
 use crate::reaper::siblings::Tallies;
 use crate::reaper::terms::Terms;
-use crate::threshold::{Kept, Siblings, State, Verdict, WatchedPod, farthest};
+use crate::threshold::{Kept, Siblings, State, Verdict, WatchedPod};
 
+mod moment;
 mod record;
 mod uid;
 
 pub use record::{Kin, Record};
 pub use uid::{Uid, owner_hash};
 
+use moment::{NEVER, rounded_up, timestamp, whole_seconds};
 use record::{Marks, SharedNames};
 
 /// Stale entries that are always tolerated: rebuilding a small heap costs more than it frees.
@@ -81,8 +83,6 @@ struct Entry {
     uid: Uid,
     generation: u64,
 }
-
-const NEVER: i64 = i64::MAX;
 
 impl Deadlines {
     /// Tracks nothing yet.
@@ -390,20 +390,6 @@ impl Deadlines {
         self.odd_uids.entry(uid).or_insert_with(|| text.into());
         uid
     }
-}
-
-fn whole_seconds(at: Timestamp) -> u32 {
-    u32::try_from(at.as_second()).unwrap_or(u32::MAX)
-}
-
-/// Whole milliseconds, not before the moment itself.
-fn rounded_up(at: Timestamp) -> i64 {
-    let millis = at.as_millisecond();
-    if timestamp(millis) < at { millis + 1 } else { millis }
-}
-
-fn timestamp(millis: i64) -> Timestamp {
-    Timestamp::from_millisecond(millis).unwrap_or_else(|_| farthest())
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod case;
 mod decide;
 mod feed;
 mod hand;
+mod live;
 mod rails;
 mod show;
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{NEVER, timestamp};
+use super::moment::{NEVER, timestamp};
 use crate::reaper::terms::Terms;
 use crate::threshold::owner::{Kinship, OwnerKind, is_kind, kinship, replaces_its_pods};
 use crate::threshold::pod::OwnerReference;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::threshold::farthest;
 use crate::threshold::pod::OwnerReference;
 
 /// Tracks the pod, with what is kept of it.

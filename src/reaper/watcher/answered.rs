@@ -71,7 +71,7 @@ impl Watcher {
         if call.kind == ActKind::DeleteOwner {
             self.acted.going(&call.target.uid, add(now, GOING));
             self.acted.quiet(owner, add(now, GOING));
-        } else if owner != 0 {
+        } else if call.is_alone {
             self.acted.alone(owner, call.state, now);
             self.acted.quiet(owner, add(now, NOTICED));
         }

@@ -6,43 +6,29 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Watcher;
 use super::case::Place;
-use super::feed::pod_ref;
 use super::hand::Call;
-use crate::duration::{rough, words};
-use crate::policy::Policy;
+use super::live::Live;
 use crate::reaper::acted::GOING;
 use crate::reaper::answer::again;
 use crate::reaper::deadlines::Uid;
 use crate::reaper::owner::{Chain, Climb, climb, is_meant};
-use crate::reaper::said::{ObjectRef, RemovalLog, Said};
 use crate::reaper::step::{Act, ActKind, Attempt, LiveFacts, Propagation, Read, Report, Step, Target};
 use crate::reaper::terms::judge;
 use crate::reason::Reason;
 use crate::threshold::action::{decide, named};
 use crate::threshold::owner::OwnerObject;
 use crate::threshold::pod::OwnerReference;
-use crate::threshold::resolve::{Limit, Word};
 use crate::threshold::spec::ActionSpec;
-use crate::threshold::{Action, Circumstances, Removal, RemovalSubject, Verdict, WatchedPod};
+use crate::threshold::{Action, Circumstances, Removal, RemovalSubject, WatchedPod};
 
 /// How long after a report a pod is looked at again: what decides may be another by then. Nothing is said twice.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long nothing more is said of an owner that `--dry-run` would have removed.
+const DRY_WORD: SignedDuration = SignedDuration::from_hours(24);
+
 /// How long the garbage collector gets for the pods of an owner that is gone.
 const COLLECTED: SignedDuration = SignedDuration::from_secs(30);
-
-/// A due pod as it was read live, with all that was made of it.
-struct Live<'a> {
-    uid: Uid,
-    pod: &'a WatchedPod,
-    subject: RemovalSubject,
-    verdict: Verdict,
-    limit: &'a Limit,
-    around: Circumstances,
-    /// The policy that set the threshold.
-    policy: Option<&'a Arc<Policy>>,
-    now: Timestamp,
-}
 
 /// Why nothing is removed, and as what it is reported.
 struct Instead<'a> {
@@ -52,6 +38,16 @@ struct Instead<'a> {
     action: &'static str,
     owner: Option<&'a OwnerReference>,
     again: Option<Timestamp>,
+}
+
+/// A call, before it is put into words.
+struct Means {
+    kind: ActKind,
+    target: Target,
+    /// Whose names are remembered.
+    owners: Vec<OwnerReference>,
+    /// A pod goes while others of its owner are at work.
+    is_alone: bool,
 }
 
 impl Watcher {
@@ -73,12 +69,11 @@ impl Watcher {
             }
             Read::Forbidden | Read::Failed => return self.try_again(uid, now),
         };
-        if facts.owners.is_empty() {
+        // What the watch has told meanwhile is newer than what was read: a pod that is gone does not come back by it.
+        if facts.owners.is_empty() && self.is_in_hand(uid) {
             self.pod(pod, now);
         }
-        let verdict = self.verdict(uid, now);
-        let is_in_hand = self.cases.get(&uid).is_some_and(|case| case.place == Place::Hand);
-        let Some(verdict) = verdict.filter(|_| is_in_hand) else {
+        let Some(verdict) = self.verdict(uid, now).filter(|_| self.is_in_hand(uid)) else {
             self.end(uid);
             return Step::Nothing;
         };
@@ -102,6 +97,10 @@ impl Watcher {
         };
         let policy = judgement.policy(&limit.policy);
         self.judge_live(Live { uid, pod, subject, verdict, limit, around, policy, now }, facts)
+    }
+
+    fn is_in_hand(&self, uid: Uid) -> bool {
+        self.cases.get(&uid).is_some_and(|case| case.place == Place::Hand)
     }
 
     fn judge_live(&mut self, mut live: Live<'_>, facts: &LiveFacts) -> Step {
@@ -169,7 +168,8 @@ impl Watcher {
             }
             Action::Delete | Action::Evict => {
                 let kind = if removal.action == Action::Evict { ActKind::Evict } else { ActKind::DeletePod };
-                self.act(live, removal, kind, target(live.pod), None)
+                let is_alone = kind == ActKind::DeletePod && chain.is_some();
+                self.act(live, removal, &Means { kind, target: target(live.pod), owners: Vec::new(), is_alone })
             }
             Action::DeleteOwner => {
                 let top = removal.owner.as_ref().zip(chain);
@@ -207,23 +207,17 @@ impl Watcher {
             uid: object.metadata.uid.clone(),
             resource_version: object.metadata.resource_version.clone(),
         };
-        self.act(live, removal, ActKind::DeleteOwner, target, Some(owners))
+        self.act(live, removal, &Means { kind: ActKind::DeleteOwner, target, owners, is_alone: false })
     }
 
-    fn act(
-        &mut self,
-        live: &Live<'_>,
-        removal: &Removal,
-        kind: ActKind,
-        target: Target,
-        owners: Option<Vec<OwnerReference>>,
-    ) -> Step {
+    fn act(&mut self, live: &Live<'_>, removal: &Removal, means: &Means) -> Step {
+        let (kind, target) = (means.kind, &means.target);
         let what = match kind {
             ActKind::DeletePod => "delete pods".to_owned(),
             ActKind::Evict => "evict pods".to_owned(),
             ActKind::DeleteOwner => format!("delete {}", target.kind),
         };
-        if self.disabled.is_forbidden(kind, &object_kind(&target), live.now) {
+        if self.disabled.is_forbidden(kind, &object_kind(target), live.now) {
             let kept = Instead {
                 reason: Reason::RemovalForbidden,
                 why: &what,
@@ -241,27 +235,35 @@ impl Watcher {
         };
         if self.options.dry_run {
             if kind == ActKind::DeleteOwner {
-                // One word for one owner, as there would be one call.
-                self.acted.going(&target.uid, live.now.checked_add(LOOK_AGAIN).unwrap_or(live.now));
+                // One word for one owner a day, as there would be one call.
+                self.acted.going(&target.uid, live.now.checked_add(DRY_WORD).unwrap_or(live.now));
             }
             let why = format!("{} would be {done}: {}", thing("the pod"), removal.reason);
             let kept = Instead { reason: Reason::RemovalDryRun, why: &why, action: kind.name(), owner, again: None };
             return self.report(live, &kept);
         }
-        let what = format!("{} was {done}: {}", thing("The pod"), removal.reason);
+        self.give_out(live, removal, means, &format!("{} was {done}: {}", thing("The pod"), removal.reason))
+    }
+
+    /// The call, and what is said once it is done.
+    fn give_out(&mut self, live: &Live<'_>, removal: &Removal, means: &Means, what: &str) -> Step {
+        let (kind, owner) = (means.kind, removal.owner.as_ref());
         let [age, threshold, whose] = live.words();
         let state = live.verdict.state;
         let text = Reason::StateThresholdExceeded.with(&[&state.name(), &what, &age, &threshold, &whose]);
         let shown = owner.or(live.subject.controller.as_deref());
         let said = live.events(shown, Reason::StateThresholdExceeded, "Remove", &text);
         let log = live.log(kind.name(), owner, &removal.reason, false);
+        let notice = self.cases.get(&live.uid).and_then(|case| case.notice);
         let call = Call {
             kind,
-            target: target.clone(),
-            owners: owners.unwrap_or_default(),
+            target: means.target.clone(),
+            owners: means.owners.clone(),
+            is_alone: means.is_alone,
             state,
             threshold: live.limit.threshold,
-            deadline: live.verdict.deadline.unwrap_or(live.now),
+            // What was found overdue is late from the end of its notice on.
+            deadline: notice.or(live.verdict.deadline).unwrap_or(live.now),
             said,
             log: log.clone(),
         };
@@ -272,7 +274,7 @@ impl Watcher {
         Step::Act(Box::new(Act {
             pod_uid: live.pod.metadata.uid.clone(),
             kind,
-            target,
+            target: means.target.clone(),
             propagation: Propagation::Background,
             grace_period_seconds,
             log,
@@ -282,8 +284,7 @@ impl Watcher {
     /// Says it, once for each pod and state, and looks again later.
     fn report(&mut self, live: &Live<'_>, kept: &Instead<'_>) -> Step {
         self.end(live.uid);
-        let later = kept.again.unwrap_or_else(|| live.now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX));
-        self.later(live.uid, later, Some(kept.why));
+        self.later(live.uid, kept.again.unwrap_or_else(|| look_again(live.uid, live.now)), Some(kept.why));
         let is_news = self.cases.get_mut(&live.uid).is_some_and(|case| !std::mem::replace(&mut case.is_reported, true));
         let [age, threshold, whose] = live.words();
         let state = live.verdict.state.name();
@@ -293,7 +294,9 @@ impl Watcher {
                 _ => kept.why.to_owned(),
             };
             let text = kept.reason.with(&[&state, &why, &age, &threshold, &whose]);
-            live.events(kept.owner, kept.reason, "Report", &text)
+            // Nothing is said of an owner that may be somebody else's.
+            let owner = kept.owner.filter(|_| kept.reason != Reason::OwnerNotConfirmed);
+            live.events(owner, kept.reason, "Report", &text)
         } else {
             Vec::new()
         };
@@ -304,8 +307,7 @@ impl Watcher {
     /// Nothing is to be done, or nothing now.
     fn leave(&mut self, uid: Uid, again: Option<Timestamp>, now: Timestamp) -> Step {
         self.end(uid);
-        let at = again.unwrap_or_else(|| now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX));
-        self.later(uid, at, None);
+        self.later(uid, again.unwrap_or_else(|| look_again(uid, now)), None);
         again.map_or(Step::Nothing, Step::Later)
     }
 
@@ -340,55 +342,10 @@ impl Watcher {
     }
 }
 
-impl Live<'_> {
-    /// How long it is in the state, how long it may be, and who says so.
-    fn words(&self) -> [String; 3] {
-        let threshold = self.limit.threshold.length().map_or_else(|| "for ever".to_owned(), words);
-        let whose = match self.limit.word {
-            Word::Pod => "the pod itself".to_owned(),
-            Word::Policy => format!("policy {}", self.limit.policy),
-        };
-        [rough(self.age()), threshold, whose]
-    }
-
-    fn age(&self) -> std::time::Duration {
-        let age = self.verdict.since.map(|since| self.now.duration_since(since));
-        age.and_then(|age| age.try_into().ok()).unwrap_or_default()
-    }
-
-    /// On the pod, and on its owner.
-    fn events(&self, owner: Option<&OwnerReference>, reason: Reason, action: &'static str, text: &str) -> Vec<Said> {
-        let pod = pod_ref(self.pod);
-        let on_owner = owner.map(|owner| {
-            let on = ObjectRef {
-                api_version: owner.api_version.clone(),
-                kind: owner.kind.clone(),
-                namespace: pod.namespace.clone(),
-                name: owner.name.clone(),
-                uid: owner.uid.clone(),
-            };
-            Said { on, reason, action, text: format!("{text} (pod {})", pod.name) }
-        });
-        std::iter::once(Said { on: pod, reason, action, text: text.to_owned() }).chain(on_owner).collect()
-    }
-
-    fn log(&self, action: &'static str, owner: Option<&OwnerReference>, why: &str, dry_run: bool) -> RemovalLog {
-        RemovalLog {
-            namespace: self.pod.metadata.namespace.as_str().into(),
-            pod: self.pod.metadata.name.clone(),
-            uid: self.pod.metadata.uid.clone(),
-            state: self.verdict.state,
-            since: self.verdict.since,
-            threshold: self.limit.threshold,
-            word: self.limit.word,
-            policy: self.limit.policy.clone(),
-            age: self.age(),
-            action,
-            owner: owner.map(named),
-            why: why.to_owned(),
-            dry_run,
-        }
-    }
+/// Not all that were reported together are read together again.
+fn look_again(uid: Uid, now: Timestamp) -> Timestamp {
+    let spread = SignedDuration::from_secs(i64::try_from(uid.half() % 900).unwrap_or_default());
+    now.checked_add(LOOK_AGAIN + spread).unwrap_or(Timestamp::MAX)
 }
 
 fn target(pod: &WatchedPod) -> Target {

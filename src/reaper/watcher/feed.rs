@@ -171,9 +171,14 @@ impl Watcher {
     /// Judges a pod again by what is kept of it, since its node is another.
     fn judge_again(&mut self, uid: Uid, now: Timestamp) {
         let Some(verdict) = self.verdict(uid, now) else { return };
+        let was_overdue = self.records.record(uid).is_some_and(|record| record.is_overdue());
         if self.records.settle(uid, &verdict) {
             self.close(uid);
             self.announce(uid, now);
+            // A node that blinks ends no notice.
+            if was_overdue {
+                self.records.mark_overdue(uid);
+            }
         } else {
             self.node_holds(uid, verdict.held_by_node, now);
         }

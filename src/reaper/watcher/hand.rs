@@ -36,6 +36,8 @@ pub(super) struct Call {
     pub(super) target: Target,
     /// The owners whose names are remembered once they are removed: the pod's own, and the topmost.
     pub(super) owners: Vec<OwnerReference>,
+    /// The pod goes alone, and its owner is to notice before another one does.
+    pub(super) is_alone: bool,
     pub(super) state: State,
     pub(super) threshold: Threshold,
     pub(super) deadline: Timestamp,

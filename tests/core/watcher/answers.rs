@@ -162,3 +162,24 @@ fn who_stops_leading_hands_nothing_out_and_comes_back_to_what_it_had_in_hand() {
     assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR + 1)), Step::Nothing, "it leads no longer");
     assert_eq!(sim.replicas[0].due(at(HOUR + 40), true).attempts.len(), 1);
 }
+
+#[test]
+fn a_pod_that_is_gone_does_not_come_back_by_what_was_read_before() {
+    let mut sim = called(free());
+    let due = sim.replicas[0].due(at(HOUR), true);
+    let facts = LiveFacts::of_pod(Read::There(Box::new(parsed(&sim.pods["uid-p"]))));
+    sim.now = HOUR;
+    sim.remove("uid-p");
+    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), Step::Nothing);
+    assert!(sim.replicas[0].counts(at(HOUR)).tracked.iter().all(|(_, count)| *count == 0));
+}
+
+#[test]
+fn pods_of_one_job_that_ended_go_without_waiting_for_it_to_notice() {
+    let job = owner("batch/v1", "Job", "train");
+    let mut sim = Sim::new(&policy("{succeeded: 1h}"), free());
+    sim.owners.push(job.clone());
+    sim.put_all((0..50).map(|n| of(super::sim::ended(&format!("p{n}"), 0), &job)));
+    sim.run(HOUR + 1);
+    assert_eq!((sim.acts.len(), sim.pods.len()), (50, 0));
+}

@@ -96,6 +96,8 @@ fn a_forged_reference_reaches_nobody() {
         sim.run(HOUR + 60);
         assert!(sim.acts.is_empty(), "{why}: {:?}", sim.removed());
         assert!(sim.whys().len() == 1 && sim.whys()[0].contains(why), "{why}: {:?}", sim.whys());
+        let is_confirmed = |said: &stowage::reaper::said::Said| said.reason.name() != "OwnerNotConfirmed";
+        assert!(sim.said.iter().all(|(_, said)| is_confirmed(said) || said.on.kind == "Pod"), "{:?}", sim.said);
     }
     // Without `controller: true` it is no controller, and the pod goes alone.
     assert_eq!(removed(forged("controller", json!(false)), &[job]).0, ["Pod/p"]);

@@ -346,3 +346,18 @@ fn pods_without_a_threshold_or_left_alone_never_come_due() {
     assert!(sim.acts.is_empty() && sim.reports.is_empty());
     assert!(sim.replicas[0].rows(at(sim.now), &RowFilter::default()).is_empty());
 }
+
+#[test]
+fn a_node_that_blinks_ends_no_notice() {
+    let mut sim = Sim::new(&policy("{running: 1h, unknown: 9h}"), free());
+    sim.now = 2 * HOUR;
+    sim.put(running("old", 0));
+    sim.run(2 * HOUR + 60);
+    sim.set_node(&node("n", "Unknown", 2 * HOUR + 60));
+    sim.run(2 * HOUR + 100);
+    sim.set_node(&node("n", "True", 2 * HOUR + 100));
+    sim.run(2 * HOUR + 599);
+    assert!(sim.acts.is_empty());
+    sim.run(2 * HOUR + 700);
+    assert_eq!(sim.removed(), ["Pod/old"]);
+}
