@@ -53,8 +53,8 @@ pub struct Advice {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// `InjectionSkipped` or `InjectionRefused`.
-    pub reason: &'static str,
+    /// Why the pod was refused, or the first thing left out.
+    pub reason: Reason,
     /// What was left out and why, or why the pod was refused; no value of a variable.
     pub note: String,
 }
@@ -158,18 +158,18 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
     match decide(pod, &PodContext { namespace, template: false, daemon_set: false }, snapshot) {
         Ok(decision) => {
             summarize(&mut summary, &decision);
-            let advice = advice(pod, &summary, "InjectionSkipped", || skipped(&decision));
+            let advice = advice(pod, &summary, || skipped(&decision));
             Ok(Admitted { advice, ..answer(uid, &decision, summary) })
         }
         Err(refusal) => {
-            let advice = advice(pod, &summary, "InjectionRefused", || refusal.message.clone());
+            let advice = advice(pod, &summary, || Some((refusal.reason, refusal.message.clone())));
             Ok(Admitted { advice, ..refused(uid, &refusal, summary) })
         }
     }
 }
 
 /// What the pod's controller is told, where it has one and there is something to tell.
-fn advice(pod: &PodView<'_>, summary: &Summary, reason: &'static str, note: impl Fn() -> String) -> Option<Advice> {
+fn advice(pod: &PodView<'_>, summary: &Summary, told: impl Fn() -> Option<(Reason, String)>) -> Option<Advice> {
     if summary.dry_run {
         return None;
     }
@@ -177,22 +177,19 @@ fn advice(pod: &PodView<'_>, summary: &Summary, reason: &'static str, note: impl
     let text = |field: &Option<Str<'_>>| field.as_ref().map(|field| cut(field.as_str()));
     let (api_version, kind) = (text(&owner.api_version)?, text(&owner.kind)?);
     let (name, uid) = (text(&owner.name)?, text(&owner.uid)?);
-    let note = note();
-    (!note.is_empty()).then_some(Advice { api_version, kind, name, uid, reason, note })
+    let (reason, note) = told()?;
+    Some(Advice { api_version, kind, name, uid, reason, note })
 }
 
-/// What was left out of the pod that the client is warned of too.
-fn skipped(decision: &Decision<'_>) -> String {
-    let mut note = String::new();
-    for step in decision.report.steps().iter().filter(|step| step.outcome == StepOutcome::Skipped) {
-        for told in step.notes.iter().filter(|note| note.is_warning()) {
-            if !note.is_empty() {
-                note.push_str("; ");
-            }
-            note.push_str(&format!("{step}: {}", told.text));
-        }
-    }
-    note
+/// What was left out of the pod that the client is warned of too, with the first reason.
+fn skipped(decision: &Decision<'_>) -> Option<(Reason, String)> {
+    let left_out = decision.report.steps().iter().filter(|step| step.outcome == StepOutcome::Skipped);
+    let told =
+        left_out.flat_map(|step| step.notes.iter().filter(|note| note.is_warning()).map(move |note| (step, note)));
+    let told: Vec<_> = told.collect();
+    let (_, first) = told.first()?;
+    let texts: Vec<String> = told.iter().map(|(step, note)| format!("{step}: {}", note.text)).collect();
+    Some((first.reason, texts.join("; ")))
 }
 
 /// A client's word for a log line: the longest name there is has 253 characters.

@@ -80,7 +80,8 @@ fn the_page_of_reasons_is_the_closed_set() {
                     which the audit annotation `skipped`, the metric `stowage_reasons_total{reason}` and the log's field \
                     `reason` carry, and a text for people, which `explain`, warnings, the marker and Events show. An *info* is \
                     shown by `explain`, a *warning* is told to the client too, and a *refusal* refuses the pod with status \
-                    422. The watcher's Events have its reasons, those from `StateThresholdExceeded` on, as their own.\n\n| \
+                    422. An Event carries its first reason as its own: that of the webhook on the pod's owner, and those of the \
+                    watcher, whose reasons are the ones from `StateThresholdExceeded` on.\n\n| \
                     reason | severity | meaning | text |\n|---|---|---|---|\n"
         .to_owned();
     for reason in stowage::reason::Reason::ALL {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use stowage::{
     admission::{Outcome, Unreadable, admit},
     policy::snapshot::Snapshot,
+    reason::Reason,
 };
 
 use crate::harness::{answer, answer_to, namespaced, once, pod, policies, policy, review};
@@ -235,4 +236,25 @@ fn the_namespace_is_the_requests() {
     elsewhere["request"]["namespace"] = "elsewhere".into();
     assert_eq!(once(&elsewhere, &policies(&text)).outcome, Outcome::NoMatch);
     assert_eq!(answer(&pod(json!({})), &policies(&text)).outcome, Outcome::Patched);
+}
+
+/// A person sees the events of a Job, and seldom the answer to its controller.
+#[test]
+fn the_owner_is_told_by_the_first_reason_and_never_in_a_dry_run() {
+    let snapshot =
+        policies(&policy("p", "  storage: [{pvc: {claimName: '{label:none}'}}, {pvc: {claimName: c, mountPath: /d}}]"));
+    let mut owned = pod(json!({"volumeMounts": [{"name": "x", "mountPath": "/d"}]}));
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "train", "uid": "j-1", "controller": true}]);
+    let told = |review: &Value| admit(review.to_string().as_bytes(), &snapshot).unwrap().advice;
+    let advice = told(&review(&owned)).expect("the Job is told");
+    assert_eq!(
+        (advice.kind.as_str(), advice.name.as_str(), advice.reason),
+        ("Job", "train", Reason::PlaceholderAbsent)
+    );
+    assert!(advice.note.contains("storage[0].pvc") && advice.note.contains("storage[1].pvc"), "{}", advice.note);
+    let mut dry = review(&owned);
+    dry["request"]["dryRun"] = true.into();
+    assert!(told(&dry).is_none());
+    assert!(told(&review(&pod(json!({})))).is_none(), "nobody owns it");
 }

@@ -74,5 +74,5 @@ impl Decide for Decider {
 fn notice(advice: Advice, namespace: &str) -> Notice {
     let Advice { api_version, kind, name, uid, reason, note } = advice;
     let namespace = namespace.to_owned();
-    Notice { api_version, kind, namespace, name, uid, reason: reason.to_owned(), action: "Inject", note }
+    Notice { api_version, kind, namespace, name, uid, reason: reason.name().to_owned(), action: "Inject", note }
 }
