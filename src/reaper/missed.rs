@@ -12,9 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::terms::PodLabels;
 use crate::labels::Selector;
+use crate::names::MIRROR_ANNOTATION;
 use crate::policy::snapshot::Snapshot;
 use crate::policy::{Policy, PolicyId};
-use crate::threshold::{RemovalSubject, WatchedPod};
+use crate::threshold::WatchedPod;
 
 /// What the webhook writes on every pod that a policy matched.
 const MARKER: &str = "stowage.dev/injected";
@@ -73,7 +74,6 @@ impl Missed {
     pub fn look(
         &mut self,
         pod: &WatchedPod,
-        subject: &RemovalSubject,
         matching: &[(&Arc<Policy>, Arc<str>)],
         snapshot: &Snapshot,
     ) -> Option<Arc<str>> {
@@ -81,8 +81,9 @@ impl Missed {
         let metadata = &pod.metadata;
         let created = metadata.creation_timestamp?;
         let after = |since: Timestamp| created.duration_since(since) > UNDER_WAY;
-        let is_beyond = subject.never_touched.is_some_and(|why| !why.contains("priority"))
-            || snapshot.untouched.contains(&metadata.namespace);
+        // A mirror pod is its node's, and no webhook's.
+        let is_beyond =
+            metadata.annotations.contains_key(MIRROR_ANNOTATION) || snapshot.untouched.contains(&metadata.namespace);
         if is_beyond || metadata.annotations.contains_key(MARKER) || metadata.word(INJECT) == Some("false") {
             return None;
         }

@@ -149,3 +149,59 @@ impl Turns {
         Timestamp::from_microsecond(first.max(overall)).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn turns(overall: Option<Rate>, each: Option<Rate>, pods: &[(&str, i64)]) -> Turns {
+        let mut turns = Turns::new(overall, each);
+        for (index, (namespace, deadline)) in pods.iter().enumerate() {
+            turns.join(&(*namespace).into(), at(*deadline), Uid::of(&index.to_string()));
+        }
+        turns
+    }
+
+    #[test]
+    fn a_second_gives_what_it_allows_and_a_slow_rate_one_at_a_time() {
+        let pods = [("a", 0); 20];
+        let mut fast = turns(Some(Rate::per_second(5)), None, &pods);
+        assert_eq!(std::iter::from_fn(|| fast.next(at(100))).count(), 5);
+        assert_eq!(std::iter::from_fn(|| fast.next(at(101))).count(), 5);
+        let mut slow = turns(Some("30/m".parse().unwrap()), None, &pods);
+        assert_eq!(std::iter::from_fn(|| slow.next(at(100))).count(), 1);
+        assert_eq!(slow.next_at(at(100)), Some(at(102)));
+        assert!(slow.next(at(101)).is_none() && slow.next(at(102)).is_some());
+    }
+
+    #[test]
+    fn a_token_for_nothing_comes_back() {
+        let mut turns = turns(Some(Rate::per_second(1)), Some(Rate::per_second(1)), &[("a", 0), ("a", 1)]);
+        assert!(turns.next(at(100)).is_some() && turns.next(at(100)).is_none());
+        turns.give_back("a");
+        assert!(turns.next(at(100)).is_some());
+        assert_eq!((turns.len(), turns.next_at(at(100))), (0, None));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_stops_nobody_for_longer_than_an_empty_bucket() {
+        let mut turns = turns(Some(Rate::per_second(2)), None, &[("a", 0); 9]);
+        assert_eq!(std::iter::from_fn(|| turns.next(at(1_000_000))).count(), 2);
+        assert!(turns.next_at(at(0)).unwrap() <= at(1));
+        assert!(turns.next(at(2)).is_some());
+    }
+
+    #[test]
+    fn who_leaves_the_line_is_not_called() {
+        let mut turns = turns(None, None, &[("a", 5), ("a", 3), ("b", 9)]);
+        turns.leave("a", at(3), Uid::of("1"));
+        turns.leave("b", at(1), Uid::of("2"));
+        assert_eq!(turns.len(), 2);
+        assert_eq!([turns.next(at(10)), turns.next(at(10))], [Some(Uid::of("0")), Some(Uid::of("2"))]);
+        assert!(turns.next(at(10)).is_none() && turns.is_empty());
+    }
+}

@@ -171,3 +171,53 @@ pub fn policy_name(policy: &Policy) -> Arc<str> {
         Scope::Namespace(_) => policy.id.to_string().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threshold::resolve::{Limit, Word};
+    use crate::threshold::spec::OnExceeded;
+
+    fn terms(policy: &str, threshold: &str, states: &[State]) -> Terms {
+        let threshold = threshold.parse().unwrap();
+        let limit = Limit {
+            threshold,
+            word: Word::Policy,
+            policy: policy.into(),
+            on_exceeded: OnExceeded::default(),
+            policy_threshold: Some(threshold),
+        };
+        let thresholds = states.iter().map(|state| (*state, limit.clone())).collect();
+        Terms { thresholds, policies: [policy.into()].into(), is_spared: false }
+    }
+
+    #[test]
+    fn the_same_is_kept_once_and_counted_by_who_has_it() {
+        let mut table = TermsTable::default();
+        let one = table.share(terms("a", "1h", &[State::Running]));
+        let same = table.share(terms("a", "1h", &[State::Running]));
+        let other = table.share(terms("a", "2h", &[State::Running]));
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+        let mut counts: Vec<usize> = table.in_use().map(|(_, count)| count).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 2]);
+    }
+
+    #[test]
+    fn what_nobody_has_is_forgotten_in_time() {
+        let mut table = TermsTable::default();
+        let kept = table.share(terms("kept", "1h", &[State::Running]));
+        for hours in 1..10_000 {
+            table.share(terms("p", &format!("{hours}h"), &[State::Running]));
+        }
+        assert!(table.kept <= 2 * SLACK, "{}", table.kept);
+        assert!(Arc::ptr_eq(&kept, &table.share(terms("kept", "1h", &[State::Running]))));
+    }
+
+    #[test]
+    fn who_set_a_threshold_for_a_waiting_state_is_named_once() {
+        let set = |states: &[State]| terms("a", "1h", states).setters().cloned().collect::<Vec<_>>();
+        assert_eq!(set(&[State::Running, State::Failed]), Vec::<Arc<str>>::new());
+        assert_eq!(set(&[State::PendingScheduled, State::ImagePullBackoff, State::Running]), ["a".into()]);
+    }
+}

@@ -95,7 +95,7 @@ impl Watcher {
             let created = self.records.record(uid).map_or(0, |record| record.created());
             terms.setters().for_each(|policy| self.breaker.lived(policy, created));
         }
-        if is_first && let Some(policy) = self.missed.look(pod, &subject, &judgement.matching, &snapshot) {
+        if is_first && let Some(policy) = self.missed.look(pod, &judgement.matching, &snapshot) {
             self.said.push(Said {
                 on: pod_ref(pod),
                 reason: Reason::InjectionMissed,

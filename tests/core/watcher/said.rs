@@ -124,24 +124,25 @@ fn pods_that_no_replica_saw_are_named_once() {
         with(running("elsewhere", 90), "metadata.namespace", json!("unknown")),
         with(running("mirror", 90), "metadata.annotations", json!({"kubernetes.io/config.mirror": "x"})),
         running("too-early", 3),
+        of(running("daemon", 90), &owner("apps/v1", "DaemonSet", "d")),
     ]);
     sim.put(sim.pods["uid-missed"].clone());
     sim.run(200);
     let said: Vec<(&str, &str)> =
         sim.said.iter().map(|(_, said)| (said.reason.name(), said.on.name.as_str())).collect();
-    assert_eq!(said, [("InjectionMissed", "missed")]);
-    assert_eq!(sim.replicas[0].counts(at(200)).missed, 1);
+    assert_eq!(said, [("InjectionMissed", "missed"), ("InjectionMissed", "daemon")]);
+    assert_eq!(sim.replicas[0].counts(at(200)).missed, 2);
     // Without a registration nobody was to answer.
     sim.replicas[0].registration(None, at(200));
     sim.put(running("later", 200));
     sim.run(300);
-    assert_eq!(sim.said.len(), 1);
+    assert_eq!(sim.said.len(), 2);
     // One that was changed counts from the change.
     sim.replicas[0].registration(Some(registration), at(300));
     sim.replicas[0].registration(Some(Registration { created: Some(at(-100)), ..Registration::default() }), at(400));
     sim.now = 410;
     sim.put(running("under-way", 401));
     sim.run(420);
-    assert_eq!(sim.said.len(), 1);
+    assert_eq!(sim.said.len(), 2);
     let _: &Snapshot = &sim.snapshot;
 }
