@@ -149,7 +149,9 @@ impl fmt::Display for LogFormat {
 /// Levels by target are all that `RUST_LOG` is asked here: there are no spans to filter by, and `EnvFilter`, which
 /// can, brings an engine of regular expressions along.
 fn parse(filter: Option<&str>) -> Result<Targets, TelemetryError> {
-    let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or("info");
+    // kube says every failure of a watch once more, with the whole answer; `cluster::watch` says it once.
+    let usual = "info,kube_runtime=error";
+    let filter = filter.map(str::trim).filter(|filter| !filter.is_empty()).unwrap_or(usual);
     filter.parse().map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })
 }
 
@@ -255,8 +257,8 @@ mod tests {
     #[test]
     fn says_info_where_nothing_is_said_and_refuses_what_is_no_filter() {
         for (given, meant) in [
-            (None, "info"),
-            (Some(" "), "info"),
+            (None, "kube_runtime=error,info"),
+            (Some(" "), "kube_runtime=error,info"),
             (Some("debug"), "debug"),
             (Some("warn,stowage=trace"), "stowage=trace,warn"),
         ] {

@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::sync::Notify;
@@ -16,7 +15,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{debug, info};
 
 use super::slim::Slim;
-use super::watch::{Health, Pauses, REQUEST_LIFE};
+use super::watch::{Health, REQUEST_LIFE};
 use crate::metrics::{Metrics, Watching};
 use crate::threshold::WatchedPod;
 
@@ -73,7 +72,7 @@ async fn through(
     news: &Sender<PodNews>,
     health: &mut Health,
 ) -> End {
-    let mut stream = pin!(watcher(api, config).backoff(Pauses::default()));
+    let mut stream = pin!(watcher(api, config));
     let mut begun = 0;
     loop {
         let event = tokio::select! {
@@ -84,7 +83,7 @@ async fn through(
         if streams && event.as_ref().is_err_and(is_no_stream) {
             return End::NoStreams;
         }
-        let Some(event) = health.heard(event) else { continue };
+        let Some(event) = health.heard(event).await else { continue };
         let told = match event {
             Event::Init => {
                 begun += 1;

@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::metrics::{Label, Metrics, Watching};
@@ -49,12 +48,11 @@ pub async fn follow<K, T>(
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let stream = watcher(api, config.timeout(REQUEST_LIFE)).backoff(Pauses::default());
-    let mut stream = pin!(stream);
+    let mut stream = pin!(watcher(api, config.timeout(REQUEST_LIFE)));
     let mut listed = Vec::new();
     let mut health = Health::new(watching, metrics);
     while let Some(event) = stream.next().await {
-        let Some(event) = health.heard(event) else { continue };
+        let Some(event) = health.heard(event).await else { continue };
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => listed.push(read(object)),
@@ -67,23 +65,26 @@ pub async fn follow<K, T>(
     }
 }
 
-/// Whether a watch works, for metrics and the log.
+/// Whether a watch works: for metrics, for the log, and for how soon it is begun again.
 pub(super) struct Health {
     watching: Watching,
     metrics: Arc<Metrics>,
-    failing: bool,
+    /// How often it has failed since it worked.
+    failures: u32,
 }
 
 impl Health {
     pub(super) const fn new(watching: Watching, metrics: Arc<Metrics>) -> Self {
-        Self { watching, metrics, failing: false }
+        Self { watching, metrics, failures: 0 }
     }
 
-    /// The event, where it is one and no failure.
-    pub(super) fn heard<K>(&mut self, event: watcher::Result<watcher::Event<K>>) -> Option<watcher::Event<K>> {
+    /// The event, where it is one and no failure; after a failure it waits as long as the watch should.
+    ///
+    /// That a list begins is an event before it is asked for, and no sign that anything works. kube's own backoff takes it
+    /// for one, and asks an API server that forbids a list five times a second for ever.
+    pub(super) async fn heard<K>(&mut self, event: watcher::Result<watcher::Event<K>>) -> Option<watcher::Event<K>> {
         match event {
             Ok(event) => {
-                // That a list begins is said before it is asked for.
                 if !matches!(event, watcher::Event::Init) {
                     self.works();
                 }
@@ -91,6 +92,8 @@ impl Health {
             }
             Err(error) => {
                 self.broken(&error);
+                sleep(pause(self.failures)).await;
+                self.failures = self.failures.saturating_add(1);
                 None
             }
         }
@@ -99,52 +102,54 @@ impl Health {
     fn broken(&mut self, error: &watcher::Error) {
         self.metrics.cluster.watch_failures.count(self.watching);
         self.metrics.cluster.watch_failing.set(self.watching, 1);
-        if !std::mem::replace(&mut self.failing, true) {
+        if self.failures == 0 {
             warn!(watch = self.watching.text(), error = error as &dyn StdError, "a watch is broken");
         }
     }
 
     fn works(&mut self) {
-        if std::mem::take(&mut self.failing) {
+        if std::mem::take(&mut self.failures) > 0 {
             self.metrics.cluster.watch_failing.set(self.watching, 0);
             info!(watch = self.watching.text(), "a watch works again");
         }
     }
 }
 
-/// 200 ms, twice as long each time, up to 10 s; from the beginning once something came.
-#[derive(Debug, Default)]
-pub(super) struct Pauses {
-    failures: u32,
-}
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(200 << self.failures.min(6));
-        self.failures = self.failures.saturating_add(1);
-        Some(pause.min(Duration::from_secs(10)))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
+/// 200 ms, twice as long with each failure, up to 10 s.
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(200 << failures.min(6)).min(Duration::from_secs(10))
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Namespace;
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::cluster::mock::{Answer, server};
 
     #[test]
-    fn pauses_grow_to_ten_seconds_and_begin_anew() {
-        let mut pauses = Pauses::default();
-        let millis = |pauses: &mut Pauses| pauses.next().unwrap().as_millis();
-        let first: Vec<u128> = (0..8).map(|_| millis(&mut pauses)).collect();
-        assert_eq!(first, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
-        pauses.reset();
-        assert_eq!(millis(&mut pauses), 200);
+    fn pauses_grow_to_ten_seconds() {
+        let millis: Vec<u128> = (0..8).map(|failures| pause(failures).as_millis()).collect();
+        assert_eq!(millis, [200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_stays_forbidden_is_asked_for_ever_more_rarely() {
+        let (asked, mut heard) = unbounded_channel();
+        let begun = Instant::now();
+        let client = server(move |_| {
+            asked.send(begun.elapsed().as_secs()).unwrap();
+            Answer::Status(403, "Forbidden")
+        });
+        let metrics = Arc::new(Metrics::new("1").unwrap());
+        let api: Api<Namespace> = Api::all(client);
+        let config = watcher::Config::default();
+        tokio::spawn(follow(api, config, Watching::Namespaces, Arc::clone(&metrics), |_| (), |_| {}));
+        sleep(Duration::from_secs(600)).await;
+        let asked: Vec<u64> = std::iter::from_fn(|| heard.try_recv().ok()).collect();
+        assert!((50..80).contains(&asked.len()), "{asked:?}");
+        assert_eq!(metrics.cluster.watch_failing.number(Watching::Namespaces), 1);
     }
 }

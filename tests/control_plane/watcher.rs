@@ -32,7 +32,12 @@ async fn a_bare_pod_is_deleted_at_its_deadline_and_one_that_asks_to_be_spared_is
         .await;
     let made = now();
     let pod = turn.pod("stuck", json!({})).await;
-    let rows = watcher.rows("").await;
+    let mut rows = watcher.rows("").await;
+    until("the watcher has seen it", async || {
+        rows = watcher.rows("").await;
+        rows.contains_key("stuck")
+    })
+    .await;
     assert_eq!(rows["stuck"]["state"], "pending_not_scheduled", "{rows:?}");
     assert_eq!((&rows["stuck"]["action"], &rows["own-word"]["word"]), (&json!("delete"), &json!("pod")));
     until("the pod is gone", async || turn.get_pod("stuck").await.is_none()).await;
@@ -160,6 +165,25 @@ async fn under_each_components_roles_it_does_what_they_allow_and_no_more() {
     let tried = "stowage_watcher_actions_total{action=\"delete\",result=\"forbidden\"} ";
     assert_eq!(evict.metric(tried).await, Some(1.0), "it is not tried again and again");
     assert!(turn.get_pod("again").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_roles_it_says_what_is_missing_and_does_not_shout() {
+    let Some(turn) = turn("watch-nothing").await else { return };
+    let token = turn.token("watch-nothing", "builder").await;
+    let watcher = stage::Running::start(&turn.cluster().kubeconfig(&token), "one", &PROMPT);
+    until("it answers", async || watcher.get("/livez").await.is_some_and(|(status, _)| status == 200)).await;
+    tokio::time::sleep(SECOND * 15).await;
+    let (status, checks) = watcher.get("/readyz").await.unwrap();
+    assert_eq!(status, 503);
+    for missing in ["policies", "nodes", "pods"] {
+        assert!(checks.contains(&format!("[-]{missing} failed")), "{checks}");
+    }
+    assert_eq!(watcher.metric("stowage_watch_failing{watch=\"nodes\"} ").await, Some(1.0));
+    let failures = watcher.metric("stowage_watch_failures_total{watch=\"nodes\"} ").await.unwrap();
+    assert!((3.0..12.0).contains(&failures), "{failures} tries in 15 s");
+    let lines = watcher.log();
+    assert!(lines.len() < 20, "{} lines: {:?}", lines.len(), lines.last());
 }
 
 fn no_calls_fail(log: &[Value]) {

@@ -268,9 +268,14 @@ impl Turn {
                 self.cluster().post(path, object).await.object();
             }
         }
+        self.token("stowage", "stowage-watcher").await
+    }
+
+    /// A token of that service account.
+    pub(crate) async fn token(&self, namespace: &str, account: &str) -> String {
         let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-        let path = "/api/v1/namespaces/stowage/serviceaccounts/stowage-watcher/token";
-        self.cluster().post(path, &request).await.object()["status"]["token"].as_str().unwrap().to_owned()
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        self.cluster().post(&path, &request).await.object()["status"]["token"].as_str().unwrap().to_owned()
     }
 }
 
