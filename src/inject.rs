@@ -12,6 +12,7 @@ mod default_placement;
 mod defaults;
 mod draft;
 mod env;
+mod env_from;
 pub mod equal;
 mod expanded;
 mod image_pull_policy;

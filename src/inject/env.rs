@@ -1,4 +1,4 @@
-//! Variables merged into containers: plain ones, credentials that belong together, and whole secrets and config maps.
+//! Variables merged into containers: plain ones, and credentials that belong together.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,6 @@ use crate::{
     json::Json,
     policy::{
         Policy,
-        fragment::Fragment,
         modifier::{Credentials, EnvUnit},
         spec::OnConflict,
         template::{PlaceholderValues, Unresolved},
@@ -350,38 +349,6 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let name = draft.name;
         if !names.is_empty() {
             self.report.tell(step, Reason::MayHideSource, &[&names, &source, &name]);
-        }
-    }
-
-    /// Adds a whole secret or config map as environment.
-    pub(super) fn merge_env_from(
-        &mut self,
-        policy: &'p Policy,
-        fragment: &'p Fragment,
-        facts: &PlaceholderValues<'a>,
-        targets: &[usize],
-        step: StepId,
-    ) {
-        let entry = match fragment.resolve(facts) {
-            Ok(entry) => entry,
-            Err(why) => return self.say_unresolved(step, "the source", &why),
-        };
-        let key = env_from_key(&entry.value());
-        let overrides = policy.on_conflict == OnConflict::Override;
-        for index in targets {
-            let thing = Thing::VariableSource(*index, Cow::Owned(key.clone()));
-            let is_held = self.claims.take(thing, step).is_err();
-            let Some(draft) = self.draft.containers.get_mut(*index) else { continue };
-            let own = draft.own_source(&key);
-            if let (false, Some(own)) = (is_held, own) {
-                draft.hold_source(own, step);
-            }
-            let put = !is_held && own.is_none();
-            if put {
-                self.draft.weight += entry.as_str().len() + draft.least_around(List::EnvFrom);
-                draft.put_source(entry.clone(), step, overrides);
-            }
-            self.report.came_of(step, if put { StepOutcome::Applied } else { StepOutcome::Present });
         }
     }
 
