@@ -24,15 +24,18 @@ impl Bucket {
         Self { full_at: i64::MIN, interval, burst: (1_000_000 / interval).max(1) }
     }
 
-    /// When the next token is there. A clock that jumped back does not make the bucket emptier than empty.
+    /// A clock that jumped back does not make the bucket emptier than empty.
+    fn look_at(&mut self, now: i64) {
+        self.full_at = self.full_at.min(now.saturating_add(self.interval.saturating_mul(self.burst)));
+    }
+
+    /// When the next token is there.
     fn free_at(&self, now: i64) -> i64 {
-        let full_at = self.full_at.min(now.saturating_add(self.interval.saturating_mul(self.burst))).max(now);
-        full_at.saturating_sub(self.interval.saturating_mul(self.burst - 1))
+        self.full_at.max(now).saturating_sub(self.interval.saturating_mul(self.burst - 1))
     }
 
     fn take(&mut self, now: i64) {
-        let most = now.saturating_add(self.interval.saturating_mul(self.burst));
-        self.full_at = self.full_at.max(now).saturating_add(self.interval).min(most);
+        self.full_at = self.full_at.max(now).saturating_add(self.interval);
     }
 
     const fn give_back(&mut self) {
@@ -110,6 +113,7 @@ impl Turns {
     /// oldest. It takes a token of both buckets.
     pub fn next(&mut self, now: Timestamp) -> Option<Uid> {
         let now = now.as_microsecond();
+        self.look_at(now);
         if self.len == 0 || self.overall.is_some_and(|bucket| bucket.free_at(now) > now) {
             return None;
         }
@@ -129,6 +133,11 @@ impl Turns {
         Some(uid)
     }
 
+    fn look_at(&mut self, now: i64) {
+        let lines = self.lines.values_mut().filter_map(|line| line.bucket.as_mut());
+        lines.chain(&mut self.overall).for_each(|bucket| bucket.look_at(now));
+    }
+
     /// The token was for nothing: nothing is removed.
     pub fn give_back(&mut self, namespace: &str) {
         if let Some(bucket) = self.lines.get_mut(namespace).and_then(|line| line.bucket.as_mut()) {
@@ -141,8 +150,9 @@ impl Turns {
 
     /// When somebody's turn comes; `None` where nobody waits.
     #[must_use]
-    pub fn next_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn next_at(&mut self, now: Timestamp) -> Option<Timestamp> {
         let now = now.as_microsecond();
+        self.look_at(now);
         let lines = self.lines.values().filter(|line| !line.pods.is_empty());
         let first = lines.map(|line| line.bucket.map_or(now, |bucket| bucket.free_at(now))).min()?;
         let overall = self.overall.map_or(now, |bucket| bucket.free_at(now));
