@@ -218,11 +218,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let mut injection = start(Unset::new());
         injection.all_containers()?;
         loop {
-            let mut unset = injection.newly_unset();
-            if unset.is_empty() {
+            let newly = injection.newly_unset();
+            if newly.is_empty() {
                 return Ok(injection);
             }
-            unset.append(&mut injection.unset);
+            let mut unset = std::mem::take(&mut injection.unset);
+            for (container, names) in newly {
+                unset.entry(container).or_default().extend(names);
+            }
             injection = start(unset);
             injection.all_containers()?;
         }

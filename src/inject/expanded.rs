@@ -4,7 +4,10 @@
 //! have is known only when every policy has acted, and a mount that goes then would leave its path and its volume to
 //! others: so the containers are decided once more, with what is known by then.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use crate::{
     inject::{Injection, report::StepId},
@@ -16,8 +19,8 @@ use crate::{
     reason::Reason,
 };
 
-/// Variables that mounts refer to and that a container will not have: container and name.
-pub(super) type Unset = BTreeSet<(usize, String)>;
+/// Variables that mounts refer to and that a container will not have, by container.
+pub(super) type Unset = HashMap<usize, BTreeSet<String>>;
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// The containers of `targets` that have what the mounts of `unit` refer to, as far as that is known.
@@ -34,13 +37,18 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let mounts = unit.volumes.iter().flat_map(|volume| &volume.mounts).filter(|mount| mount.expands);
         let paths: Vec<Cow<'_, str>> = mounts.filter_map(|mount| expression(mount, facts)).collect();
         let names: BTreeSet<&str> = paths.iter().flat_map(|path| variable_references(path)).collect();
-        for (container, name) in self.unset.iter().filter(|(_, name)| names.contains(name.as_str())) {
-            if targets.contains(container) {
-                targets.retain(|target| target != container);
-                let container = self.draft.containers.get(*container).map_or("", |draft| draft.name);
-                self.report.tell(step, Reason::VariableNotSet, &[&container, &name]);
-            }
+        if names.is_empty() {
+            return targets;
         }
+        targets.retain(|container| {
+            let unset = self.unset.get(container);
+            let missing = unset.and_then(|unset| names.iter().find(|name| unset.contains(**name)));
+            if let Some(name) = missing {
+                let container = self.draft.containers.get(*container).map_or("", |draft| draft.name);
+                self.report.tell(step, Reason::VariableNotSet, &[&container, name]);
+            }
+            missing.is_none()
+        });
         targets
     }
 
@@ -49,8 +57,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let mut unset = Unset::new();
         for (container, path) in &self.expanded {
             let Some(draft) = self.draft.containers.get(*container) else { continue };
-            let missing = variable_references(path).filter(|name| !draft.may_have_variable(name));
-            unset.extend(missing.map(|name| (*container, name.to_owned())));
+            for name in variable_references(path).filter(|name| !draft.may_have_variable(name)) {
+                unset.entry(*container).or_default().insert(name.to_owned());
+            }
         }
         unset
     }

@@ -10,7 +10,7 @@ use cpu_time::ThreadTime;
 use serde_json::Value;
 use stowage::{admission::admit, policy::snapshot::Snapshot};
 
-use crate::harness::policies;
+use crate::harness::{policies, policy};
 use shapes::{Way, largest, review};
 
 /// Allocations and processor time of a decision.
@@ -64,6 +64,26 @@ fn two_ways_to_be_large_do_not_multiply() {
             let sized = |part: usize| review(&[(one, one.most() / part), (other, other.most() / part)]);
             compare(&format!("{one:?} and {other:?}"), &sized(64), &sized(16), &snapshot, &mut found);
         }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Every mount is decided twice where a variable is missing, and looked at for what lies around it and in it.
+#[test]
+fn folders_named_by_variables_and_mounts_in_mounts_cost_in_proportion_too() {
+    let runs = (0..64).map(|n| {
+        let folder = format!("subPathExpr: \"$(N{n})\", readOnly: true");
+        format!("{{pvc: {{claimName: c{n}, volumeName: v{n}, mountPath: /data/{n}/runs, {folder}}}}}")
+    });
+    let data = (0..63)
+        .map(|n| format!("{{pvc: {{claimName: d{n}, volumeName: d{n}, mountPath: /data/{n}, readOnly: true}}}}"));
+    let storage = |modifiers: Vec<String>| format!("  storage: [{}]", modifiers.join(", "));
+    let text = policy("runs", &storage(runs.collect())) + &policy("data", &storage(data.collect()));
+    let snapshot = policies(&text);
+    let mut found = Vec::new();
+    for way in [Way::Containers, Way::Mounts, Way::Variables] {
+        let sized = |part: usize| review(&[(way, way.most() / part)]);
+        compare(&format!("{way:?}"), &sized(64), &sized(16), &snapshot, &mut found);
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
