@@ -13,7 +13,7 @@ pub mod events;
 pub mod inquiry;
 pub mod lease;
 #[cfg(test)]
-mod mock;
+pub(crate) mod mock;
 pub mod namespaces;
 pub mod nodes;
 pub mod pods;

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) method: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
     /// With the query.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// Null where there is none.
-    pub(super) body: Value,
+    pub(crate) body: Value,
 }
 
 /// What is answered.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Json(Value),
     /// Text as it is, such as the lines of a watch, after which the connection ends.
     Stream(String),
@@ -30,7 +30,7 @@ pub(super) enum Answer {
 }
 
 /// A client whose server answers so.
-pub(super) fn server(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Client {
+pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Answer + Send + 'static) -> Client {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         let mut hanging = Vec::new();

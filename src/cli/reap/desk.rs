@@ -3,11 +3,7 @@
 //! It judges by the wall clock, which it reads anew in every turn, and sleeps by the monotonic one for a minute at most: a
 //! clock that jumps moves what is due, and nothing else.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -86,7 +82,7 @@ pub(super) struct DeskState {
     in_flight: FuturesUnordered<BoxFuture<'static, Taken>>,
     /// When pods are to be listed once more, and by when at the latest.
     relist_at: Option<(Moment, Moment)>,
-    counted: Option<Instant>,
+    counted: Option<Moment>,
     released: Option<String>,
     synced: bool,
     is_stopping: bool,
@@ -153,20 +149,23 @@ impl Desk {
             // Whoever waits has ended where it does not hear.
             let _ = stopped.send(());
         }
-        self.count(now);
+        let count = self.count(now);
         let relist = self.relist_due();
         let next = self.watcher.next_at(now, leads).map(|next| next.duration_since(now));
         // A fraction of a millisecond is slept through, or the turn would come too early again and again.
         let next = next.map(|next| Duration::try_from(next).unwrap_or_default() + Duration::from_millis(1));
-        [next, relist].into_iter().flatten().min().unwrap_or(LONGEST).min(LONGEST)
+        [next, relist, count].into_iter().flatten().min().unwrap_or(LONGEST).min(LONGEST)
     }
 
-    fn count(&mut self, now: Timestamp) {
-        let is_fresh = self.state.counted.is_some_and(|counted| counted.elapsed() < COUNT_EVERY);
-        if !is_fresh {
+    /// Brings metrics up to date; how long until it may, where they just were.
+    fn count(&mut self, now: Timestamp) -> Option<Duration> {
+        let left = self.state.counted.map(|counted| COUNT_EVERY.saturating_sub(counted.elapsed()));
+        let fresh = left.filter(|left| !left.is_zero());
+        if fresh.is_none() {
             self.told.counts(&self.watcher.counts(now));
-            self.state.counted = Some(Instant::now());
+            self.state.counted = Some(Moment::now());
         }
+        fresh
     }
 
     /// Asks for a list where one is due; how long until it is.
@@ -268,3 +267,6 @@ impl Desk {
         board::answer(&mut self.watcher, question, now, leads, self.state.synced);
     }
 }
+
+#[cfg(test)]
+mod tests;
