@@ -322,3 +322,15 @@ fn a_spark_executor_reaches_its_application_through_a_driver_only() {
         assert_eq!(sim.removed().concat(), goes, "{:?}", sim.whys());
     }
 }
+
+#[test]
+fn pods_of_an_owner_that_is_just_gone_are_left_to_the_garbage_collector() {
+    let job = owner("batch/v1", "Job", "train");
+    let mut sim = Sim::new(&thresholds(), free());
+    sim.put_all([of(running("p0", 0), &job), of(running("p1", 0), &job)]);
+    sim.run(HOUR + 20);
+    assert!(sim.acts.is_empty() && sim.reports.is_empty() && sim.said.is_empty());
+    ["uid-p0", "uid-p1"].into_iter().for_each(|uid| sim.remove(uid));
+    sim.run(HOUR + 100);
+    assert!(sim.acts.is_empty() && sim.said.is_empty(), "{:?}", sim.said);
+}
