@@ -14,6 +14,7 @@ mod load;
 mod page;
 mod scale;
 mod told;
+mod watcher;
 
 use std::{
     fs,

@@ -391,7 +391,8 @@ pub(crate) fn merge(value: &mut Value, change: Value) {
     }
 }
 
-async fn fetch(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+/// Status and body of what a listener in plain HTTP says.
+pub(crate) async fn fetch(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -401,8 +402,8 @@ async fn fetch(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((reply.get(9..12)?.parse().ok()?, body.to_owned()))
 }
 
-/// The objects of the cluster-wide overlay with one component.
-fn rendered(component: &str) -> Vec<Value> {
+/// A folder with the cluster-wide overlay and one component, as a person would write it.
+pub(crate) fn overlay_with(component: &str) -> TempDir {
     let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests");
     let folder = tempfile::tempdir().unwrap();
     let up: PathBuf = folder.path().canonicalize().unwrap().components().skip(1).map(|_| "..").collect();
@@ -412,6 +413,12 @@ fn rendered(component: &str) -> Vec<Value> {
         "resources": [at("overlays/cluster-wide")], "components": [at(&format!("components/{component}"))],
     });
     fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).unwrap();
+    folder
+}
+
+/// The objects of the cluster-wide overlay with one component.
+pub(crate) fn rendered(component: &str) -> Vec<Value> {
+    let folder = overlay_with(component);
     let output = Command::new("kubectl").arg("kustomize").arg(folder.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
