@@ -9,7 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -29,7 +29,7 @@ pub(crate) const TOKEN: &str = "administrator";
 /// Runs the program, and kills it once standard input ends; then the folder goes too. An API server that is asked to
 /// stop waits for an etcd that may be gone already.
 const SUPERVISOR: &str = r#"folder=$1; shift
-"$@" >"$folder/log" 2>&1 & program=$!
+"$@" >"$folder/log" 2>&1 & program=$!; echo "$program" >"$folder/pid"
 cat >/dev/null; kill -KILL "$program"; wait "$program"; rm -rf "$folder""#;
 
 /// A running control plane.
@@ -41,6 +41,8 @@ pub(crate) struct Cluster {
     /// Keys and certificates of the API server; empty where somebody else has started it.
     keys: PathBuf,
     programs: Vec<Program>,
+    /// The API server, where it is ours: what it is called with, and each that was started.
+    api_server: Mutex<Option<(Command, Vec<Program>)>>,
 }
 
 /// A program that ends when this is dropped, or with this process.
@@ -132,7 +134,8 @@ impl Cluster {
         let apiserver = Program::start(&command, own);
         let ca_pem = authority.certificate_pem();
         let keys = apiserver.folder.clone();
-        let cluster = Self { programs: vec![etcd, apiserver], keys, ..Self::at(address, ca_pem) };
+        let api_server = Mutex::new(Some((command, vec![apiserver])));
+        let cluster = Self { programs: vec![etcd], keys, api_server, ..Self::at(address, ca_pem) };
         cluster.await_ready();
         cluster
     }
@@ -146,7 +149,23 @@ impl Cluster {
             ca_pem: ca_pem.to_owned(),
             keys: PathBuf::new(),
             programs: Vec::new(),
+            api_server: Mutex::default(),
         }
+    }
+
+    /// Kills the API server, which answers again some time after this pause; returns once it does.
+    pub(crate) fn restart_api_server(&self, pause: Duration) {
+        {
+            let mut api_server = self.api_server.lock().unwrap();
+            let (command, programs) = api_server.as_mut().unwrap();
+            let last = programs.last().unwrap();
+            let pid = fs::read_to_string(last.folder.join("pid")).unwrap();
+            assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+            sleep(pause);
+            // The folder of the first holds the keys, so it stays.
+            programs.push(Program::start(command, tempfile::tempdir().unwrap().keep()));
+        }
+        self.await_ready();
     }
 
     /// Runs these controllers of kube-controller-manager from now on; `false`, said once, where it is not there.
@@ -203,10 +222,15 @@ impl Cluster {
         // A runtime of its own: the test that comes first is already inside one.
         let ask = || std::thread::scope(|scope| scope.spawn(|| runtime().block_on(self.ready())).join().unwrap());
         while !ask() {
-            let logs = || self.programs.iter().map(Program::log).collect::<Vec<_>>().join("\n");
-            assert!(Instant::now() < patience, "not ready\n{}", logs());
+            assert!(Instant::now() < patience, "not ready\n{}", self.logs());
             sleep(Duration::from_millis(200));
         }
+    }
+
+    fn logs(&self) -> String {
+        let api_server = self.api_server.lock().unwrap();
+        let started = api_server.iter().flat_map(|(_, programs)| programs);
+        self.programs.iter().chain(started).map(Program::log).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -3,6 +3,8 @@
 //! Needs kube-controller-manager beside etcd and kube-apiserver, and kubectl, which renders the roles that each watcher
 //! runs under.
 
+mod outages;
+mod owners;
 pub(crate) mod stage;
 
 use std::collections::BTreeSet;

@@ -40,7 +40,7 @@ pub(crate) struct Stage {
 pub(crate) struct Turn {
     stage: &'static Stage,
     pub(crate) namespace: String,
-    _turn: tokio::sync::MutexGuard<'static, ()>,
+    _turn: Option<tokio::sync::MutexGuard<'static, ()>>,
 }
 
 /// A watcher that runs as a process of its own; it is killed when this is dropped.
@@ -54,21 +54,29 @@ pub(crate) struct Running {
 /// The stage in a namespace of its own; `None`, said once, where a program is missing.
 pub(crate) async fn turn(namespace: &str) -> Option<Turn> {
     static STAGE: OnceLock<Option<Stage>> = OnceLock::new();
-    let stage = STAGE.get_or_init(Stage::set).as_ref()?;
+    let stage = STAGE.get_or_init(|| Stage::set(Some("job-controller,garbage-collector-controller"))).as_ref()?;
     let turn = stage.turn.lock().await;
     stage.clear().await;
     stage.cluster.namespace(namespace, &json!({})).await;
-    Some(Turn { stage, namespace: namespace.to_owned(), _turn: turn })
+    Some(Turn { stage, namespace: namespace.to_owned(), _turn: Some(turn) })
+}
+
+/// A stage for one test alone, without any controller.
+pub(crate) async fn apart(namespace: &str) -> Option<Turn> {
+    // It ends with the process, as the other one does.
+    let stage = Box::leak(Box::new(Stage::set(None)?));
+    stage.cluster.namespace(namespace, &json!({})).await;
+    Some(Turn { stage, namespace: namespace.to_owned(), _turn: None })
 }
 
 impl Stage {
-    fn set() -> Option<Self> {
+    fn set(controllers: Option<&str>) -> Option<Self> {
         if find("kubectl").is_none() {
             skipped("no kubectl: the watcher's roles cannot be rendered");
             return None;
         }
         let mut cluster = cluster::apart()?;
-        if !cluster.run_controllers("job-controller,garbage-collector-controller") {
+        if controllers.is_some_and(|controllers| !cluster.run_controllers(controllers)) {
             return None;
         }
         std::thread::scope(|scope| {
@@ -106,6 +114,12 @@ impl Stage {
 impl Turn {
     pub(crate) fn cluster(&self) -> &'static Cluster {
         &self.stage.cluster
+    }
+
+    /// The same stage in another namespace.
+    pub(crate) async fn elsewhere(&self, namespace: &str) -> Self {
+        self.cluster().namespace(namespace, &json!({})).await;
+        Self { stage: self.stage, namespace: namespace.to_owned(), _turn: None }
     }
 
     fn path(&self, rest: &str) -> String {
