@@ -197,6 +197,12 @@ impl Lab {
         self.write("accounts.crt", accounts.certificate_pem());
         self.write("accounts.key", &accounts.key_pem());
         self.write("tokens.csv", &format!("{TOKEN},admin,admin,\"system:masters\"\n"));
+        // Each call of the accounts of Stowage's namespace, without bodies.
+        let audit = serde_json::json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts:stowage"]}, {"level": "None"}]
+        });
+        self.write("audit.json", &audit.to_string());
         let server = format!("https://{}", self.address);
         let ca = self.folder.join("ca.crt");
         let kubeconfig = serde_json::json!({
@@ -238,6 +244,8 @@ impl Lab {
                 self.address.to_string().trim_end_matches('1').to_owned() + "0"
             ))
             .args(["--secure-port=443", "--authorization-mode=RBAC", "--allow-privileged=true"])
+            .arg(self.flag("audit-log-path", "audit.log"))
+            .arg(self.flag("audit-policy-file", "audit.json"))
             // Services are called at their endpoints: there is no kube-proxy.
             .args(["--enable-aggregator-routing=true", "--kubelet-preferred-address-types=InternalIP"])
             .arg("--service-account-issuer=https://kubernetes.default.svc.cluster.local")

@@ -1,5 +1,6 @@
 //! The watcher, installed by `components/watcher` as it stands, among pods that a real kubelet runs or cannot run.
 
+mod calls;
 mod installed;
 
 use std::{io::ErrorKind, net::SocketAddr};
@@ -83,6 +84,11 @@ async fn is_told(lab: &Lab, namespace: &str, name: &str, words: &str) -> bool {
     let mut events = events["items"].as_array().unwrap().iter();
     events
         .any(|event| event["regarding"]["name"] == name && event["note"].as_str().is_some_and(|n| n.starts_with(words)))
+}
+
+/// Whether an Event is of a removal.
+fn is_of_removal(event: &Value) -> bool {
+    event["note"].as_str().is_some_and(|note| note.starts_with(ABORTED))
 }
 
 /// Holds a removal against the log line, the Event and what the kubelet knows of its beginning.
