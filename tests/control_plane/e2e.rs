@@ -5,6 +5,7 @@
 //! one lab, and each leaves it installed `cluster-wide`, with no policy.
 
 mod adversary;
+mod examples;
 mod failures;
 mod image;
 mod inside;
