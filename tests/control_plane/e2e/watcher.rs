@@ -323,3 +323,31 @@ async fn the_board_is_for_whoever_may_forward_a_port_and_probes_and_metrics_for_
     }
     watcher.says_of_no_failure();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_components_without_all_hands_report_and_evict_and_lack_nothing() {
+    const NAME: &str = "node-hands";
+    let Some(lab) = lab::shared() else { return };
+    let _turn = lab.turn().await;
+    let report = Installed::of(lab, "watcher-report").await;
+    lab.namespace(NAME, json!({})).await;
+    let runs_long = |action: Value| policy(NAME, json!({"stateThresholds": {"running": "4s"}, "onExceeded": action}));
+    lab.apply(&runs_long(json!({"action": "Delete"})));
+    lab.create(NAME, &pod(NAME, "long")).await;
+    let words = "Exceeded state threshold: running. Without --dry-run the pod would be deleted";
+    until("it is reported", async || is_told(lab, NAME, "long", words).await).await;
+    tokio::time::sleep(SECOND * 5).await;
+    let long = runs(lab, NAME, "long", 0).await;
+    assert_eq!(long["metadata"].get("deletionTimestamp"), None, "the watcher without hands removes nothing");
+    assert!(report.removals().is_empty());
+    report.says_of_no_failure();
+    drop(report);
+    run(lab.kubectl().args(["-n", NAME, "delete", "pod", "long"]));
+    let evict = Installed::of(lab, "watcher-evict").await;
+    lab.apply(&runs_long(json!({"action": "Evict"})));
+    lab.create(NAME, &pod(NAME, "again")).await;
+    removed(lab, NAME, "again").await;
+    until("that is told", async || !evict.removals().is_empty()).await;
+    assert_eq!(evict.removals()[0]["action"], "evict");
+    evict.says_of_no_failure();
+}

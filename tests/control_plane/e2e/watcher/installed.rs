@@ -29,11 +29,16 @@ pub(super) struct Forwarded {
 const REPLICAS: &str = "/api/v1/namespaces/stowage/pods?labelSelector=app.kubernetes.io/component%3Dwatcher";
 
 impl Installed {
-    /// `kubectl apply -k` of an overlay with `components/watcher`, unchanged; both replicas are ready, and one acts.
+    /// [`Self::of`] the component with all its hands.
     pub(super) async fn start(lab: &'static Lab) -> Self {
+        Self::of(lab, "watcher").await
+    }
+
+    /// `kubectl apply -k` of an overlay with this component, unchanged; both replicas are ready, and one acts.
+    pub(super) async fn of(lab: &'static Lab, component: &str) -> Self {
         lab.installed().await;
         let mut watcher = Self { lab, replicas: Vec::new() };
-        lab.install(overlay_with("watcher").path());
+        lab.install(overlay_with(component).path());
         until("both replicas of the watcher are ready", async || {
             let pods = lab.cluster.get(REPLICAS).await.object();
             watcher.replicas = pods["items"].as_array().unwrap().clone();
