@@ -150,11 +150,13 @@ impl<'a> Controls<'a> {
 }
 
 impl ControlWord<'_> {
-    /// The names of a list: by comma, in a label by `_`. A name that itself holds `_` is found among `known`.
+    /// The names of a list, each once: by comma, in a label by `_`. A name that itself holds `_` is found among `known`.
     #[must_use]
     pub fn names(&self, known: &[&str]) -> Vec<String> {
         if !self.label {
-            return self.text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let mut seen = HashSet::new();
+            let names = self.text.split(',').map(str::trim).filter(|name| !name.is_empty() && seen.insert(*name));
+            return names.map(str::to_owned).collect();
         }
         let mut names = Vec::new();
         // The pod is refused for a longer one, so nothing hangs on how it is split.
@@ -283,7 +285,7 @@ mod tests {
         let list = |text: &'static str, label| {
             ControlWord { text: text.into(), label }.names(&["data1", "my_data", "data-foo"])
         };
-        assert_eq!(list("data1, data-foo", false), ["data1", "data-foo"]);
+        assert_eq!(list("data1, data-foo,data1", false), ["data1", "data-foo"]);
         assert_eq!(list("data1_data-foo", true), ["data1", "data-foo"]);
         assert_eq!(list("data1_my_data", true), ["data1", "my_data"]);
         assert_eq!(list("nope_data1", true), ["nope", "data1"]);
