@@ -115,8 +115,8 @@ fn a_wrong_time_string_warns_and_the_policys_threshold_stands() {
         let word = word.replace("`soon` has no number", "`soon` is not a unit");
         assert!(told.contains(&word), "{word}: {told}");
     }
-    let many: serde_json::Map<String, serde_json::Value> = (0..100).map(|n| (format!("s{n}"), json!("1h"))).collect();
-    let pod = annotated(json!({"stowage.dev/state-thresholds": serde_json::Value::Object(many).to_string()}));
+    let many: serde_json::Map<String, Value> = (0..100).map(|n| (format!("s{n}"), json!("1h"))).collect();
+    let pod = annotated(json!({"stowage.dev/state-thresholds": Value::Object(many).to_string()}));
     assert_eq!(self::resolved(&pod, &policies).warnings.len(), 16, "nobody reads a hundred");
     for json in ["[]", "{", "\"1h\""] {
         let pod = annotated(json!({"stowage.dev/state-thresholds": json}));
