@@ -125,7 +125,9 @@ async fn each_pod_that_waits_on_a_real_node_is_removed_at_its_deadline_and_not_b
     let _turn = lab.turn().await;
     let watcher = Installed::start(lab).await;
     lab.namespace(NAME, json!({})).await;
-    lab.apply(&policy(NAME, json!({"stateThresholds": {"imagePullBackoff": "9s", "pendingScheduled": "14s"}})));
+    // After an init container the kubelet says why the next one waits with its next look at the pod, 10 to 15 s later, so
+    // a threshold below that would try the kubelet.
+    lab.apply(&policy(NAME, json!({"stateThresholds": {"imagePullBackoff": "20s", "pendingScheduled": "28s"}})));
     let with = |name: &str, container: Value| {
         let mut pod = pod(NAME, name);
         pod["spec"]["containers"] = json!([container]);
@@ -145,15 +147,15 @@ async fn each_pod_that_waits_on_a_real_node_is_removed_at_its_deadline_and_not_b
     let [pull, late, config] = ["pull", "pull-late", "config"].map(|name| removed(lab, NAME, name));
     let (pull, late, config) = tokio::join!(pull, late, config);
     let began = kubelet_said(lab, NAME, "pull", "Pulling").await;
-    at_its_deadline(&watcher, NAME, "image_pull_backoff", 9, began, &pull).await;
+    at_its_deadline(&watcher, NAME, "image_pull_backoff", 20, began, &pull).await;
     let first = &late.before["status"]["initContainerStatuses"][0]["state"]["terminated"];
     let began = time(&first["finishedAt"]).unwrap();
     assert!(began > kubelet_said(lab, NAME, "pull", "Pulling").await + SECOND * 4, "{first}");
-    at_its_deadline(&watcher, NAME, "image_pull_backoff", 9, began, &late).await;
+    at_its_deadline(&watcher, NAME, "image_pull_backoff", 20, began, &late).await;
     let waiting = &config.before["status"]["containerStatuses"][0]["state"]["waiting"];
     assert_eq!(waiting["reason"], "CreateContainerConfigError");
     let began = kubelet_said(lab, NAME, "config", "Failed").await;
-    at_its_deadline(&watcher, NAME, "container_error", 14, began, &config).await;
+    at_its_deadline(&watcher, NAME, "container_error", 28, began, &config).await;
     let well = lab.cluster.get(&format!("/api/v1/namespaces/{NAME}/pods/well")).await.object();
     assert_eq!((&well["status"]["phase"], well["metadata"].get("deletionTimestamp")), (&json!("Running"), None));
     assert_eq!(watcher.removals().len(), 3);
