@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::{reflector, watcher::Event};
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
 use stowage::policy::loaded::Loaded;
@@ -20,6 +22,8 @@ static ALLOCATED: PeakAlloc = PeakAlloc;
 
 const PODS: usize = 100_000;
 const BURST: usize = 10_000;
+/// Pods in the store that the watcher is held against; a hundred thousand of them take more than a gigabyte.
+const STORED: usize = 10_000;
 const START: &str = "2026-01-01T00:00:00Z";
 
 /// A pod as a watch event carries it: managedFields, env, volumes and all, about 10 KB.
@@ -118,6 +122,13 @@ fn memory(_: &mut Criterion) {
     let worst = (ALLOCATED.current_usage() - before) / PODS;
     println!("watcher/memory: {worst} B a pod after every deadline moved four times (bar: 256)");
     println!("watcher/move: {:.1} µs without decoding", spent.as_secs_f64() * 1e6 / (4 * PODS) as f64);
+    let before = ALLOCATED.current_usage();
+    let (store, mut writer) = reflector::store::<Pod>();
+    for index in 0..STORED {
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_slice(&pod(index)).expect("a pod")));
+    }
+    let stored = (ALLOCATED.current_usage() - before) / store.state().len();
+    println!("watcher/memory: a reflector's store takes {stored} B a pod, {} times as much (bar: 50)", stored / worst);
     let begun = Instant::now();
     let node: WatchedNode = serde_json::from_value(json!({"metadata": {"name": "node-1"},
         "status": {"conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": START}]}}))
