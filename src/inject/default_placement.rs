@@ -44,7 +44,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         placement: &mut Placement<'a>,
         step: StepId,
     ) -> Result<(), Refusal> {
-        let (thing, subject) = (Thing::PlacementDefault(field), Subject::PlacementDefault(field));
+        let thing = Thing::PlacementDefault(field);
         if let Some(first) = self.claims.holder(&thing) {
             let first = self.report.name(first);
             self.report.tell(step, Reason::DefaultOfPolicy, &[&field.name(), &first]);
@@ -54,7 +54,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             self.report.tell(step, Reason::SaidByPolicy, &[&field.name(), &first]);
             return Ok(());
         }
-        let again = self.claims.has_put(Asker { policy, modifier: path(field) }, subject);
+        let again = self.was_defaulted(field);
         let mut wanted = placement.clone();
         let notes = self
             .put_default(defaults, field, again, &mut wanted)
@@ -111,6 +111,13 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         }
     }
 
+    /// Whether an earlier pass put a default there, for whichever of the policies: it is ours, and the first of them
+    /// decides again.
+    fn was_defaulted(&self, field: PlacementField) -> bool {
+        let mut askers = self.policies.iter().map(|policy| Asker { policy, modifier: path(field) });
+        askers.any(|asker| self.claims.has_put(asker, Subject::PlacementDefault(field)))
+    }
+
     /// The first policy that has a block of its own for the field.
     fn says(&self, field: PlacementField) -> Option<String> {
         let mut policies = self.policies.iter();
@@ -126,9 +133,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     pub(super) fn default_affinity(&self, placement: &Placement<'_>) -> Option<&'p Affinity> {
         const FIELD: PlacementField = PlacementField::Affinity;
         let mut with = self.policies.iter().copied().filter_map(|policy| Some((policy, defaults(policy)?)));
-        let (policy, defaults) = with.find(|(_, defaults)| has(defaults, FIELD))?;
-        let asker = Asker { policy, modifier: path(FIELD) };
-        let acts = placement.says_nothing(FIELD) || self.claims.has_put(asker, Subject::PlacementDefault(FIELD));
+        let (_, defaults) = with.find(|(_, defaults)| has(defaults, FIELD))?;
+        let acts = placement.says_nothing(FIELD) || self.was_defaulted(FIELD);
         defaults.affinity.as_ref().filter(|_| acts && !self.opts_out && self.says(FIELD).is_none())
     }
 }

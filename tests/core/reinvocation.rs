@@ -111,6 +111,22 @@ fn what_was_taken_out_of_the_pod_counts_as_brought_at_a_second_pass() {
     }
 }
 
+/// A default that a later policy put is ours: once an earlier policy has one too, that one decides, in one pass.
+#[test]
+fn the_first_policys_default_takes_the_place_of_a_later_ones() {
+    let both =
+        |first: &str, later: &str| policies(&format!("{}{}", namespaced("first", first), namespaced("later", later)));
+    let spot = "  defaults: {nodeSelector: {pool: spot}, tolerations: [{key: spot, operator: Exists}]}\n";
+    let before = both(
+        "  env: [{name: A, value: b}]\n",
+        "  defaults: {nodeSelector: {pool: other}, tolerations: [{key: spot, operator: Exists}]}\n",
+    );
+    let first = once(&review(&pod(json!({}))), &before);
+    assert_eq!(first.pod["spec"]["nodeSelector"], json!({"pool": "other"}));
+    let edited = answer(&defaulted(&first.pod), &both(spot, spot));
+    assert_eq!(edited.pod["spec"]["nodeSelector"], json!({"pool": "spot"}));
+}
+
 /// What is taken out and was ours before is not the pod's.
 #[test]
 fn what_an_edited_policy_takes_out_of_its_own_was_never_brought() {
