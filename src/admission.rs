@@ -40,6 +40,8 @@ pub struct Admitted {
     pub summary: Summary,
     /// What the pod's controller should be told; nobody in a dry run.
     pub advice: Option<Advice>,
+    /// The service account that the pod is given; the API server refuses a pod whose namespace does not have it.
+    pub account: Option<String>,
 }
 
 /// What whoever made the pod is told of it: a person sees the events of a Job, and seldom the answer to its controller.
@@ -159,7 +161,8 @@ pub fn admit(body: &[u8], snapshot: &Snapshot) -> Result<Admitted, Unreadable> {
         Ok(decision) => {
             summarize(&mut summary, &decision);
             let advice = advice(pod, &summary, || skipped(&decision));
-            Ok(Admitted { advice, ..answer(uid, &decision, summary) })
+            let account = decision.account.map(str::to_owned);
+            Ok(Admitted { advice, account, ..answer(uid, &decision, summary) })
         }
         Err(refusal) => {
             let advice = advice(pod, &summary, || Some((refusal.reason, refusal.message.clone())));
@@ -239,7 +242,7 @@ fn summarize(summary: &mut Summary, decision: &Decision<'_>) {
 
 fn untouched(uid: &str, summary: Summary) -> Admitted {
     let response = Response { uid, allowed: true, ..Response::default() };
-    Admitted { body: encode(response, 0), outcome: Outcome::Excluded, summary, advice: None }
+    Admitted { body: encode(response, 0), outcome: Outcome::Excluded, summary, advice: None, account: None }
 }
 
 fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
@@ -249,7 +252,7 @@ fn refused(uid: &str, refusal: &Refusal, mut summary: Summary) -> Admitted {
     let message = format!("stowage: {}", refusal.message);
     let status = Some(RefusalStatus { status: "Failure", message, reason: "Invalid", code: 422 });
     let response = Response { uid, allowed: false, status, ..Response::default() };
-    Admitted { body: encode(response, 0), outcome: Outcome::Refused, summary, advice: None }
+    Admitted { body: encode(response, 0), outcome: Outcome::Refused, summary, advice: None, account: None }
 }
 
 fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
@@ -272,7 +275,7 @@ fn answer(uid: &str, decision: &Decision<'_>, summary: Summary) -> Admitted {
     if !decision.patch.is_empty() {
         put_patch(&mut body, decision.patch.json());
     }
-    Admitted { body, outcome, summary, advice: None }
+    Admitted { body, outcome, summary, advice: None, account: None }
 }
 
 fn audit(decision: &Decision<'_>, summary: &Summary) -> BTreeMap<&'static str, String> {

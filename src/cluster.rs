@@ -4,6 +4,7 @@
 //! is written back. [`calls`] lists every call that is made; the installed
 //! roles are held against it.
 
+pub mod accounts;
 pub mod calls;
 pub mod certificates;
 pub mod classes;

@@ -36,7 +36,7 @@ pub struct DefaultsSpec {
     /// Pull secrets, where the pod has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// Service account, where the pod has none or `default`.
+    /// Service account, where the pod has none or `default`; left out where the namespace does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_name: Option<String>,
     /// Security context of the pod, field by field.

@@ -86,6 +86,9 @@ pub struct Decision<'p> {
     pub left_alone: Option<&'static str>,
     /// Whether the pod said so itself.
     pub opted_out: bool,
+    /// The service account that a policy gives the pod. Whoever can should ask whether the namespace has it, and where it
+    /// has not, decide by [`Snapshot::without_account`].
+    pub account: Option<&'p str>,
 }
 
 /// The injection into one pod: `'a` is the pass, `'p` the policies.
@@ -102,6 +105,10 @@ struct Injection<'a, 'p> {
     report: Steps<'p>,
     security: PodSecurityLevel,
     classes: &'a Classes,
+    /// Service accounts that the namespace is known not to have.
+    absent_accounts: &'a [String],
+    /// The service account that a policy gives the pod.
+    account: Option<&'p str>,
     /// The record of an earlier pass that the pod carries, as far as it can be read.
     marker: Option<&'a Marker>,
     earlier: &'a EarlierPass,
@@ -173,6 +180,8 @@ pub fn decide<'p>(
         marker: marker.as_ref(),
         earlier: &earlier,
         classes: &snapshot.classes,
+        absent_accounts: &snapshot.absent_accounts,
+        account: None,
         metadata_made: false,
         opts_out,
         expanded: Vec::new(),
@@ -180,8 +189,8 @@ pub fn decide<'p>(
     };
     let mut injection = Injection::of_containers(start)?;
     injection.run(&mut notes)?;
-    let Injection { patch, report, .. } = injection;
-    Ok(Decision { patch, report, policies, ..Decision::nothing() }.with(notes))
+    let Injection { patch, report, account, .. } = injection;
+    Ok(Decision { patch, report, policies, account, ..Decision::nothing() }.with(notes))
 }
 
 impl Decision<'_> {
@@ -194,6 +203,7 @@ impl Decision<'_> {
             policies: Vec::new(),
             left_alone: None,
             opted_out: false,
+            account: None,
         }
     }
 

@@ -168,6 +168,8 @@ reasons! {
     PriorityClassOfPolicy, Warning, "skipped: {first} set a priority class first";
     /// The cluster has no such class, and the API server would refuse the pod.
     ClassMissing, Warning, "skipped: the cluster has no {class}";
+    /// The namespace has no such service account, and the API server would refuse the pod.
+    ServiceAccountMissing, Warning, "skipped: namespace {namespace} has no service account {name}";
     /// The runtime class selects nodes that the pod or a policy does not, and the API server would refuse the pod.
     RuntimeClassContradicted, Warning, "skipped: runtime class {why}";
     /// The pod names another priority class than a policy with `onConflict: Reject`.

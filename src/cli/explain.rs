@@ -1,7 +1,7 @@
 //! `stowage explain`: why a pod of the cluster was or was not injected, and what would be done now.
 //!
-//! It reads with the account of whoever asks: the object, its namespace, the registration, the policies and Stowage's own
-//! pods. It reads no Secret and changes nothing. One word of a closed set comes first, for scripts.
+//! It reads with the account of whoever asks: the object, its namespace, the registration, the policies, the service
+//! account that one would set and Stowage's own pods. It reads no Secret and changes nothing. One word of a closed set comes first, for scripts.
 
 mod verdict;
 
@@ -62,11 +62,12 @@ struct Read {
     world: World,
     replicas: Option<Vec<Pod>>,
     unread: Vec<String>,
+    inquiry: Inquiry,
 }
 
 async fn explain(args: &Args) -> Result<String, Failure> {
-    let read = read(args).await?;
-    let snapshot = read.world.snapshot();
+    let mut read = read(args).await?;
+    let snapshot = snapshot(&mut read).await?;
     let subject = subject(&read, &snapshot)?;
     let facts = Facts {
         registration: read.registration.as_ref().map(RegistrationView::of),
@@ -128,7 +129,23 @@ async fn read(args: &Args) -> anyhow::Result<Read> {
     if let Some(labels) = &namespace_labels {
         world.apply(Change::Namespaces(Watched::Applied(namespace.as_str().into(), labels.clone())));
     }
-    Ok(Read { object, namespace, namespace_labels, registration, world, replicas, unread })
+    Ok(Read { object, namespace, namespace_labels, registration, world, replicas, unread, inquiry })
+}
+
+/// What a decision reads, without the service accounts that policies would set and the namespace does not have.
+async fn snapshot(read: &mut Read) -> Result<Snapshot, Failure> {
+    let mut snapshot = read.world.snapshot();
+    while let Some(name) = subject(read, &snapshot)?.account {
+        match read.inquiry.has_account(&name).await {
+            Ok(false) => snapshot = snapshot.without_account(&name),
+            Ok(true) => break,
+            Err(error) => {
+                read.unread.push(format!("service account {name}: {error}"));
+                break;
+            }
+        }
+    }
+    Ok(snapshot)
 }
 
 /// What there is to know of the object itself.
@@ -147,6 +164,7 @@ fn subject(read: &Read, snapshot: &Snapshot) -> Result<Subject, Failure> {
         created: text("/metadata/creationTimestamp").and_then(|time| time.parse().ok()),
         marker: text("/metadata/annotations/stowage.dev~1injected").and_then(|text| serde_json::from_str(text).ok()),
         labels: serde_json::from_value(labels).unwrap_or_default(),
+        account: decision.as_ref().ok().and_then(|decision| decision.account).map(str::to_owned),
         decision: decision.map_err(|refusal| refusal.message).map(|decision| {
             let policies = decision.policies.iter().map(|policy| policy.id.to_string()).collect();
             (policies, decision.left_alone)

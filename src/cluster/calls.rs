@@ -39,7 +39,7 @@ const ADMISSION: &str = "admissionregistration.k8s.io";
 const POLICIES: &str = "stowage.dev";
 
 /// All of them.
-pub const CALLS: [ApiCall; 69] = [
+pub const CALLS: [ApiCall; 70] = [
     call(Account::Webhook, POLICIES, "injectionpolicies", "list"),
     call(Account::Webhook, POLICIES, "injectionpolicies", "watch"),
     call(Account::Webhook, POLICIES, "injectionpolicies/status", "patch"),
@@ -49,6 +49,7 @@ pub const CALLS: [ApiCall; 69] = [
     call(Account::Webhook, "", "namespaces", "get"),
     call(Account::Webhook, "", "namespaces", "list"),
     call(Account::Webhook, "", "namespaces", "watch"),
+    call(Account::Webhook, "", "serviceaccounts", "get"),
     call(Account::Webhook, "scheduling.k8s.io", "priorityclasses", "list"),
     call(Account::Webhook, "scheduling.k8s.io", "priorityclasses", "watch"),
     call(Account::Webhook, "node.k8s.io", "runtimeclasses", "list"),

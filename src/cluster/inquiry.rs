@@ -1,7 +1,7 @@
 //! What a person's own account reads to answer why a pod was, or was not, injected. No Secret is among it.
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -61,6 +61,15 @@ impl Inquiry {
     /// It may not be read.
     pub async fn namespace_object(&self) -> Result<Option<Namespace>, kube::Error> {
         Api::all(self.client.clone()).get_opt(&self.namespace).await
+    }
+
+    /// Whether the namespace has the service account.
+    ///
+    /// # Errors
+    /// It may not be read.
+    pub async fn has_account(&self, name: &str) -> Result<bool, kube::Error> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &self.namespace);
+        Ok(api.get_metadata_opt(name).await?.is_some())
     }
 
     /// The registration; `None` where it is not there.

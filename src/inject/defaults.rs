@@ -307,7 +307,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                     self.report.tell(step, Reason::SaidByPod, &[&"serviceAccountName"]);
                     continue;
                 }
+                Existing::Nothing | Existing::OfEarlierPass
+                    if self.absent_accounts.iter().any(|name| name == wanted) =>
+                {
+                    self.report.tell(step, Reason::ServiceAccountMissing, &[&self.context.namespace, &wanted]);
+                    continue;
+                }
                 Existing::Nothing | Existing::OfEarlierPass => {
+                    self.account = Some(wanted);
                     self.patch.set("/spec/serviceAccountName", &Json::string(wanted));
                     if alias.is_some() {
                         self.patch.replace("/spec/serviceAccount", &Json::string(wanted));

@@ -23,6 +23,8 @@ pub struct ClusterMetrics {
     pub events: Counters<Delivery>,
     /// Namespaces asked for because a pod came before the watch knew them.
     pub namespace_lookups: Counters<Call>,
+    /// Service accounts asked for because a policy would set them.
+    pub account_lookups: Counters<Call>,
 }
 
 impl ClusterMetrics {
@@ -58,6 +60,12 @@ impl ClusterMetrics {
                 r,
                 "stowage_namespace_lookups_total",
                 "Namespaces asked for because a pod came before the watch knew them, by result.",
+                "result",
+            )?,
+            account_lookups: counters(
+                r,
+                "stowage_account_lookups_total",
+                "Service accounts asked for because a policy would set them, by result.",
                 "result",
             )?,
         })

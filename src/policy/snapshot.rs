@@ -24,6 +24,9 @@ pub struct Snapshot {
     pub untouched: Arc<[String]>,
     /// What became of asking for the namespace of one decision; see [`with_answer`](Self::with_answer).
     pub asked: Option<Arc<AskedNamespace>>,
+    /// Service accounts that the namespace of one decision was found not to have; see
+    /// [`without_account`](Self::without_account).
+    pub absent_accounts: Arc<[String]>,
 }
 
 /// Labels of namespaces, by name.
@@ -93,6 +96,14 @@ impl Snapshot {
     #[must_use]
     pub fn with_answer(&self, name: &str, labels: Option<BTreeMap<String, String>>) -> Self {
         Self { asked: Some(Arc::new(AskedNamespace { name: name.to_owned(), labels })), ..self.clone() }
+    }
+
+    /// The same, where the namespace of one decision has no service account `name`. Nobody watches accounts, of which a
+    /// cluster has more than of anything else here: whoever can asks for the one that a decision would set.
+    #[must_use]
+    pub fn without_account(&self, name: &str) -> Self {
+        let absent = self.absent_accounts.iter().cloned().chain([name.to_owned()]);
+        Self { absent_accounts: absent.collect(), ..self.clone() }
     }
 
     /// Whether the namespace `name` was asked for and nothing answered, so that a decision knows its name alone and has to

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use stowage::policy::snapshot::{Classes, PriorityClass, RuntimeClass, Snapshot};
+use stowage::{
+    admission::admit,
+    policy::snapshot::{Classes, PriorityClass, RuntimeClass, Snapshot},
+};
 
-use crate::harness::{answer, injected, load, pod, policies, policy};
+use crate::harness::{answer, injected, load, once, pod, policies, policy, review};
 
 /// A pod with these fields of its spec.
 fn with(fields: Value) -> Value {
@@ -81,6 +84,31 @@ fn a_class_that_the_cluster_does_not_have_is_skipped_with_a_warning() {
     let (set, said) = spec(with(json!({"nodeSelector": {"runtime": "runc"}})), &all);
     assert_eq!(set, "- low");
     assert!(said.contains("gvisor asks for another value of runtime"), "{said}");
+}
+
+#[test]
+fn a_service_account_that_the_namespace_does_not_have_leaves_its_place_to_the_next_policys() {
+    let text =
+        ["a", "b"].map(|name| policy(name, &format!("  defaults: {{serviceAccountName: {name}-runner}}"))).concat();
+    let (all, pod) = (policies(&text), with(json!({"serviceAccountName": "default"})));
+    let asked = |snapshot: &Snapshot| admit(review(&pod).to_string().as_bytes(), snapshot).unwrap().account;
+    let account = |snapshot: &Snapshot| {
+        let answer = answer(&pod, snapshot);
+        (answer.pod["spec"]["serviceAccountName"].as_str().unwrap().to_owned(), answer.warnings())
+    };
+    assert_eq!((asked(&all).as_deref(), account(&all).0.as_str()), (Some("a-runner"), "a-runner"));
+    let without = all.without_account("a-runner");
+    assert_eq!(asked(&without).as_deref(), Some("b-runner"), "the next is asked for as well");
+    let (name, said) = account(&without);
+    assert_eq!(name, "b-runner");
+    assert!(said.contains("namespace team has no service account a-runner"), "{said}");
+    let neither = without.without_account("b-runner");
+    assert_eq!((asked(&neither), account(&neither).0.as_str()), (None, "default"));
+    // Whoever names it is answered by the API server, and nobody is asked for what an earlier pass has set.
+    let own = with(json!({"serviceAccountName": "a-runner"}));
+    assert_eq!(answer(&own, &without).pod["spec"]["serviceAccountName"], "a-runner");
+    let again = once(&review(&answer(&pod, &all).pod), &all);
+    assert_eq!(again.patch, json!([]));
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub(super) struct Subject {
     /// The annotation `stowage.dev/injected`.
     pub(super) marker: Option<Value>,
     pub(super) labels: BTreeMap<String, String>,
+    /// The service account that a policy would give it.
+    pub(super) account: Option<String>,
     /// The policies that match now and why the pod is left alone, or why it is refused.
     pub(super) decision: Result<(Vec<String>, Option<&'static str>), String>,
 }
@@ -230,6 +232,7 @@ mod tests {
             created: Some("2026-11-22T13:00:00Z".parse().unwrap()),
             marker: None,
             labels: BTreeMap::from([("app".to_owned(), "train".to_owned())]),
+            account: None,
             decision: Ok((vec!["mlrun".to_owned()], None)),
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     },
     cluster::{
         REGISTRATION,
+        accounts::Accounts,
         certificates::{self, CertificateStore},
         classes, client, events, namespaces, policies, status,
     },
@@ -110,7 +111,7 @@ impl<'a> InCluster<'a> {
         tasks.spawn("runtime classes", classes::follow_runtimes(client(), metrics(), tell(writer.sender())));
         let (notices, to_deliver) = events::queue(metrics(), events::ADVICE);
         tasks.spawn("events", events::deliver(client(), pod_name, to_deliver, metrics()));
-        decider.ask(namespaces::Lookup::new(client(), metrics()));
+        decider.ask(namespaces::Lookup::new(client(), metrics()), Accounts::new(client(), metrics()));
         decider.tell(notices);
         synced
     }

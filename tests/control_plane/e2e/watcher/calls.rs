@@ -72,7 +72,9 @@ async fn everything(lab: &Lab) {
     // An owner is not deleted before its pod is 30 s old.
     let lacking = json!([{"pvc": {"claimName": "{label:nobody}"}}]);
     lab.apply(&with("job", json!({"storage": lacking, "stateThresholds": {"pendingNotScheduled": "32s"}})));
-    lab.apply(&with("bare", json!({"stateThresholds": {"pendingNotScheduled": "3s"}})));
+    // Were the account set, the pod would be refused.
+    let absent = json!({"serviceAccountName": "nobody"});
+    lab.apply(&with("bare", json!({"defaults": absent, "stateThresholds": {"pendingNotScheduled": "3s"}})));
     let evict = json!({"stateThresholds": {"pendingNotScheduled": "3s"}, "onExceeded": {"action": "Evict"}});
     let mut evict = with("evict", evict);
     evict["kind"] = json!("InjectionPolicy");
