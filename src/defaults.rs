@@ -1,5 +1,6 @@
 //! `defaults` of a policy, checked.
 
+pub mod notes;
 pub mod priority_class;
 pub mod resources;
 pub mod rules;

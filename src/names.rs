@@ -15,6 +15,9 @@ pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// The lowest priority of pods that the cluster needs to run (`SystemCriticalPriority`); users' classes end at half of it.
 pub const SYSTEM_CRITICAL_PRIORITY: i64 = 2_000_000_000;
 
+/// What the API server allows the annotations of an object to weigh (`apimachinery/pkg/api/validation`), in bytes.
+pub const ANNOTATIONS_MAX: usize = 256 * 1024;
+
 /// Bytes in a DNS-1123 label.
 pub const DNS1123_LABEL_MAX: usize = 63;
 /// Bytes in a DNS-1123 subdomain.
@@ -35,6 +38,8 @@ const CONTAINER_PATTERN: &str =
 const MOUNT_PATH: &str = "must be an absolute path without ':'";
 const HOST_PATH: &str = "must be an absolute path without a '..' component";
 const SUB_PATH: &str = "must be a relative path without a '..' component";
+const FILE_PATH: &str = "must be a relative path without a '..' component, and must not begin with '..'";
+const LONG_PATH: &str = "must have at most 255 bytes between slashes and 4095 in all, and no NUL";
 const CONTAINER_RESOURCE: &str =
     "must be 'cpu', 'memory', 'ephemeral-storage', 'hugepages-SIZE' or an extended resource like 'example.com/name'";
 
@@ -149,18 +154,27 @@ pub fn data_key(value: &str) -> Check {
 /// separator); Stowage asks for an absolute one, since a relative path means something else to
 /// every runtime.
 pub fn mount_path(value: &str) -> Check {
-    ensure(value.starts_with('/') && !value.contains(':'), MOUNT_PATH)
+    ensure(value.starts_with('/') && !value.contains(':'), MOUNT_PATH)?;
+    ensure(fits_a_node(value), LONG_PATH)
 }
 
-/// A `subPath`, and the `path` of a volume's item (`validateLocalDescendingPath`). The empty string
-/// is the volume's root.
+/// A `subPath` (`validateLocalDescendingPath`). The empty string is the volume's root.
 pub fn sub_path(value: &str) -> Check {
-    ensure(!value.starts_with('/') && has_no_backsteps(value), SUB_PATH)
+    ensure(!value.starts_with('/') && has_no_backsteps(value), SUB_PATH)?;
+    ensure(fits_a_node(value), LONG_PATH)
+}
+
+/// The path of a file that the kubelet writes into a volume (`ValidateLocalNonReservedPath`): the
+/// kubelet's own names there begin with `..`.
+pub fn file_path(value: &str) -> Check {
+    ensure(!value.starts_with('/') && has_no_backsteps(value) && !value.starts_with(".."), FILE_PATH)?;
+    ensure(fits_a_node(value), LONG_PATH)
 }
 
 /// A `hostPath.path` (`validatePathNoBacksteps`; Stowage asks for an absolute one too).
 pub fn host_path(value: &str) -> Check {
-    ensure(value.starts_with('/') && has_no_backsteps(value), HOST_PATH)
+    ensure(value.starts_with('/') && has_no_backsteps(value), HOST_PATH)?;
+    ensure(fits_a_node(value), LONG_PATH)
 }
 
 /// The name of a resource that a container may ask for (`validateContainerResourceName`).
@@ -226,6 +240,12 @@ fn has_no_backsteps(value: &str) -> bool {
     value.split('/').all(|component| component != "..")
 }
 
+/// Whether Linux has room for the path (`NAME_MAX`, `PATH_MAX`): the API server asks nothing of that,
+/// and no container starts with such a mount.
+fn fits_a_node(value: &str) -> bool {
+    value.len() < 4096 && !value.contains('\0') && value.split('/').all(|component| component.len() <= 255)
+}
+
 /// A path as the kubelet compares it: from the root, without double and trailing slashes. The kubelet makes a relative
 /// `mountPath` absolute (`makeMounts`).
 #[must_use]
@@ -264,6 +284,28 @@ pub fn variable_references(text: &str) -> impl Iterator<Item = &str> {
         }
         None
     })
+}
+
+/// A text with the value of every variable that it refers to by `$(NAME)`, as a kubelet expands it (`expansion.Expand`);
+/// `None` where `value` has none.
+pub fn expand_variables(text: &str, value: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push_str(before);
+        rest = after;
+        if let Some(escaped) = after.strip_prefix('$') {
+            expanded.push('$');
+            rest = escaped;
+        } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|open| open.split_once(')')) {
+            expanded.push_str(&value(name)?);
+            rest = tail;
+        } else {
+            expanded.push('$');
+        }
+    }
+    expanded.push_str(rest);
+    Some(expanded)
 }
 
 #[cfg(test)]
@@ -334,6 +376,13 @@ mod tests {
         check_table(mount_path, &["/", "/a/../b", "/User"], &["", "a", "/a:b", "./a"]);
         check_table(sub_path, &["", "a/b", "a..b", "..a"], &["/a", "..", "a/..", "a/../b"]);
         check_table(host_path, &["/", "/mnt/x"], &["", "mnt", "/a/../b", "/.."]);
+        check_table(file_path, &["a/b", "a/..b", ".a"], &["/a", "..", "..data", "..a/b", "a/../b"]);
+        let (long, longer) = (format!("/{}", "a".repeat(255)), format!("/{}", "a".repeat(256)));
+        let deep = "/a".repeat(2049);
+        check_table(mount_path, &[&long], &[&longer, &deep, "/a\0"]);
+        check_table(host_path, &[&long], &[&longer, &deep, "/a\0"]);
+        check_table(sub_path, &[&long[1..]], &[&longer[1..], &deep[1..], "a\0"]);
+        check_table(file_path, &[&long[1..]], &[&longer[1..], "a\0"]);
     }
 
     #[test]
@@ -372,5 +421,17 @@ mod tests {
         assert_eq!(names("$$(A) $A $( $(D)"), " $(D");
         assert_eq!(names("$$$(A)"), "A");
         assert_eq!(names(""), "");
+    }
+
+    #[test]
+    fn expands_as_the_kubelet_does() {
+        let value = |name: &str| (name.len() == 1).then(|| name.to_lowercase());
+        let expand = |text| expand_variables(text, value);
+        for (text, comes_to) in
+            [("x/$(A)/$(B)", "x/a/b"), ("$$(A)", "$(A)"), ("$$$(A)", "$a"), ("$A $", "$A $"), ("", "")]
+        {
+            assert_eq!(expand(text).as_deref(), Some(comes_to), "{text}");
+        }
+        assert_eq!(expand("$(A)/$(LONG)"), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// An amount of a resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantity {
     /// Billionths: the API server keeps nothing finer and rounds up to it.
     nanos: i128,
@@ -33,6 +33,12 @@ impl Quantity {
     #[must_use]
     pub fn is_whole(self) -> bool {
         self.nanos % NANOS == 0
+    }
+
+    /// Whether it is a whole number of `unit`s, of which each is more than nothing.
+    #[must_use]
+    pub fn is_multiple_of(self, unit: Self) -> bool {
+        unit.nanos > 0 && self.nanos % unit.nanos == 0
     }
 }
 
@@ -145,5 +151,8 @@ mod tests {
     fn whole_numbers_are_told_from_fractions() {
         assert!(quantity("2").is_whole() && quantity("1k").is_whole() && quantity("2000m").is_whole());
         assert!(!quantity("1500m").is_whole() && !quantity("0.1").is_whole());
+        let page = quantity("2Mi");
+        assert!(quantity("1Gi").is_multiple_of(page) && quantity("0").is_multiple_of(page));
+        assert!(!quantity("3Mi").is_multiple_of(page) && !quantity("1").is_multiple_of(quantity("0")));
     }
 }

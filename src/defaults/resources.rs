@@ -15,6 +15,9 @@ use crate::{
     reason::{Note, Reason},
 };
 
+/// One of these must stand beside huge pages.
+const COMPANIONS: [&str; 2] = ["cpu", "memory"];
+
 /// Checked default requests and limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
@@ -49,7 +52,7 @@ impl Resources {
         }
         let all = || requests.iter().chain(&limits);
         if all().any(|one| names::is_hugepages(&one.resource))
-            && !all().any(|one| matches!(one.resource.as_str(), "cpu" | "memory"))
+            && !all().any(|one| COMPANIONS.contains(&one.resource.as_str()))
         {
             let message = "must have cpu or memory where it has huge pages";
             problems.push(FieldError::new("limits", message));
@@ -81,11 +84,15 @@ impl Resources {
         container: &str,
     ) -> MissingResources<'d> {
         let mut missing = MissingResources::default();
+        // A container with huge pages must have cpu or memory itself, and a pod that says those as a whole leaves none of
+        // ours to it.
+        let no_pages = COMPANIONS.iter().all(|name| !says(own, name))
+            && !COMPANIONS.iter().any(|name| self.sets(name) && !says(pod_level, name));
         for (list, amounts) in [("requests", &self.requests), ("limits", &self.limits)] {
             let is_wanted = if list == "requests" { wants_request } else { wants_limit };
             for amount in amounts {
                 let name = amount.resource.as_str();
-                let is_of_pod = ["requests", "limits"].iter().any(|list| said(pod_level, list, name).is_some());
+                let is_of_pod = says(pod_level, name) || no_pages && names::is_hugepages(name);
                 let own_amount = said(own, list, name);
                 if !is_of_pod && is_wanted(amount, own, container, &mut missing.notes) {
                     missing.amounts.push((list, name, amount.text.as_str()));
@@ -170,6 +177,9 @@ fn amounts<'a>(
             Ok(quantity) if is_fixed(resource) && !quantity.is_whole() => {
                 problems.push(FieldError::new(path, format!("{text:?} must be a whole number")));
             }
+            Ok(quantity) if !is_of_whole_pages(resource, quantity) => {
+                problems.push(FieldError::new(path, format!("{text:?} must be a multiple of the size of the page")));
+            }
             Ok(quantity) => amounts.push(Amount { resource: resource.to_owned(), text: text.to_owned(), quantity }),
         }
     }
@@ -193,9 +203,20 @@ fn find<'a>(amounts: &'a [Amount], resource: &str) -> Option<&'a Amount> {
     amounts.iter().find(|one| one.resource == resource)
 }
 
+/// Whether an amount of huge pages is one of whole pages (`IsHugePageResourceValueDivisible`); of other resources always.
+fn is_of_whole_pages(resource: &str, quantity: Quantity) -> bool {
+    let size = resource.strip_prefix("hugepages-").map(str::parse::<Quantity>);
+    size.is_none_or(|size| size.is_ok_and(|size| size.is_whole() && quantity.is_multiple_of(size)))
+}
+
 /// Whether request and limit of a resource are one.
 fn is_fixed(resource: &str) -> bool {
     names::is_extended_resource(resource) || names::is_hugepages(resource)
+}
+
+/// Whether requests or limits speak of a resource.
+fn says(resources: Option<&Value>, resource: &str) -> bool {
+    ["requests", "limits"].iter().any(|list| said(resources, list, resource).is_some())
 }
 
 fn said<'a>(resources: Option<&'a Value>, list: &str, resource: &str) -> Option<&'a Value> {

@@ -1,11 +1,12 @@
 //! What the API server will refuse of a policy's pod security context (`ValidatePodSecurityContext`).
 
-use k8s_openapi::api::core::v1::{PodSecurityContext, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{PodSecurityContext, TopologySpreadConstraint, WindowsSecurityContextOptions};
 
 use crate::{
     field_error::{FieldError, Problems, below, check, field, item},
     labels::Selector,
     names,
+    placement::rules as placement_rules,
 };
 
 /// Checks the security context that pods without one of their own are given.
@@ -17,6 +18,9 @@ pub fn security_context(path: &str, context: &PodSecurityContext) -> Problems {
     let mut problems = Problems::new();
     check_ids(path, context, &mut problems);
     check_profiles(path, context, &mut problems);
+    if let Some(options) = &context.windows_options {
+        check_windows(&field(path, "windowsOptions"), options, &mut problems);
+    }
     let words: [(&str, &Option<String>, &[&str], &'static str); 3] = [
         (
             "fsGroupChangePolicy",
@@ -86,6 +90,8 @@ pub fn topology_spread(constraints: &[TopologySpreadConstraint]) -> Problems {
                 check(&field(&at, name), word, Err("must be Honor or Ignore"), &mut problems);
             }
         }
+        let keys = constraint.match_label_keys.as_deref().unwrap_or_default();
+        placement_rules::match_label_keys(keys, constraint.label_selector.as_ref(), &at, &mut problems);
         if let Some(selector) = &constraint.label_selector {
             Selector::parse(selector, &field(&at, "labelSelector"), &mut problems);
         } else if constraint.match_label_keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
@@ -94,7 +100,8 @@ pub fn topology_spread(constraints: &[TopologySpreadConstraint]) -> Problems {
         }
         let same = |other: &TopologySpreadConstraint| other.topology_key == *key && other.when_unsatisfiable == when;
         if constraints.iter().take(index).any(same) {
-            problems.push(FieldError::new(at, "has the topologyKey and whenUnsatisfiable of another constraint"));
+            problems
+                .push(FieldError::new(at.as_str(), "has the topologyKey and whenUnsatisfiable of another constraint"));
         }
     }
     problems
@@ -143,7 +150,41 @@ fn check_profiles(path: &str, context: &PodSecurityContext, problems: &mut Probl
             Some(profile) if name == "seccompProfile" => {
                 check(&at, profile, names::sub_path(profile), problems);
             }
+            Some(profile) if profile.trim() != profile || profile.len() > 4095 => {
+                let allowed = Err("must have at most 4095 characters, and no blank at either end");
+                check(&at, profile, allowed, problems);
+            }
             _ => {}
+        }
+    }
+}
+
+/// `validateWindowsSecurityContextOptions`, and `validateWindowsHostProcessPod` for pods of which nothing is known.
+fn check_windows(path: &str, options: &WindowsSecurityContextOptions, problems: &mut Problems) {
+    if options.host_process.is_some() {
+        let why = "is no default: the API server refuses it without hostNetwork, and where a container says otherwise";
+        problems.push(FieldError::new(field(path, "hostProcess"), why));
+    }
+    if let Some(name) = &options.gmsa_credential_spec_name {
+        check(&field(path, "gmsaCredentialSpecName"), name, names::dns1123_subdomain(name), problems);
+    }
+    if options.gmsa_credential_spec.as_ref().is_some_and(|spec| spec.is_empty() || spec.len() > 64 * 1024) {
+        problems.push(FieldError::new(field(path, "gmsaCredentialSpec"), "must have 1 to 65536 characters"));
+    }
+    if let Some(name) = &options.run_as_user_name {
+        let (domain, user) = name.split_once('\\').unwrap_or(("", name));
+        let is_odd = |c: char| c.is_control() || "\"/\\:;|=,+*?<>@[]".contains(c);
+        let is_user = !user.is_empty()
+            && user.chars().count() <= 104
+            && !user.contains(is_odd)
+            && user.chars().any(|c| !matches!(c, '.' | ' '));
+        let is_dns = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let is_net_bios = domain.chars().count() <= 15 && !domain.starts_with('.') && !domain.contains(is_odd);
+        let is_domain = is_net_bios || domain.len() < 256 && domain.chars().all(is_dns);
+        let is_right = is_user && is_domain && !name.starts_with('\\');
+        if !is_right {
+            let allowed = Err("must be a user of Windows like ContainerUser or DOMAIN\\user");
+            check(&field(path, "runAsUserName"), name, allowed, problems);
         }
     }
 }
@@ -215,6 +256,27 @@ mod tests {
         assert_eq!(paths(json!({"sysctls": [sysctl("net.ipv4.tcp_syncookies"), sysctl("net/ipv4/x")]})), [""; 0]);
         assert_eq!(paths(json!({"sysctls": [sysctl("A.b")]})), ["securityContext.sysctls[0].name"]);
         assert_eq!(paths(json!({"sysctls": [sysctl("a.b"), sysctl("a.b")]})), ["securityContext.sysctls[1].name"]);
+    }
+
+    #[test]
+    fn options_of_windows_are_those_that_a_pod_may_have_by_default() {
+        let options = |options: Value| paths(json!({"windowsOptions": options}));
+        for name in ["ContainerUser", "NT AUTHORITY\\SYSTEM", "long-domain.example.com\\ann"] {
+            assert_eq!(options(json!({"runAsUserName": name})), [""; 0]);
+        }
+        for name in ["", "a\\b\\c", "\\a", "a:b", ". ", "a\nb"] {
+            assert_eq!(
+                options(json!({"runAsUserName": name})),
+                ["securityContext.windowsOptions.runAsUserName"],
+                "{name:?}"
+            );
+        }
+        assert_eq!(options(json!({"hostProcess": false})), ["securityContext.windowsOptions.hostProcess"]);
+        assert_eq!(options(json!({"gmsaCredentialSpecName": "A b", "gmsaCredentialSpec": ""})).len(), 2);
+        assert_eq!(
+            paths(json!({"appArmorProfile": {"type": "Localhost", "localhostProfile": " a"}})),
+            ["securityContext.appArmorProfile.localhostProfile"]
+        );
     }
 
     #[test]

@@ -17,7 +17,33 @@ pub struct SecurityFacts {
     pub is_windows: bool,
     /// The pod says that it is for Linux nodes.
     pub is_linux: bool,
+    /// The pod uses the network of its node.
+    pub host_network: bool,
+    /// The pod uses the inter-process communication of its node.
+    pub host_ipc: bool,
+    /// What the pod says of seccomp by [`SECCOMP_ANNOTATION`], as before Kubernetes had a field for it.
+    pub seccomp_annotation: Option<String>,
 }
+
+/// Kernel parameters that every kubelet sets (`pkg/kubelet/sysctl/safe_sysctls.go`), each with the minor version of
+/// Kubernetes whose pod security standards were the first to allow it.
+pub const SAFE_SYSCTLS: [(&str, u32); 12] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.tcp_wmem", 32),
+];
+
+/// Annotation of a pod with a seccomp profile; the API server refuses a pod whose field says otherwise.
+pub const SECCOMP_ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
 
 impl SecurityFacts {
     /// Adds what a container's security context says.
@@ -49,8 +75,63 @@ impl SecurityFacts {
                 Some("the pod sets runAsNonRoot")
             }
             "runAsUser" if *value == 0 && self.container_is_not_root => Some("a container sets runAsNonRoot"),
+            "sysctls" if self.host_network && sets_sysctl(value, is_of_network) => {
+                Some("the pod uses its node's network")
+            }
+            "sysctls" if self.host_ipc && sets_sysctl(value, is_of_ipc) => {
+                Some("the pod uses its node's inter-process communication")
+            }
+            "seccompProfile" if self.seccomp_annotation.as_deref().is_some_and(|own| !is_seccomp(own, value)) => {
+                Some("an annotation of the pod says otherwise")
+            }
             _ => None,
         }
+    }
+}
+
+/// Whether every kubelet sets the kernel parameter, written with dots or slashes.
+#[must_use]
+pub fn is_safe_sysctl(name: &str) -> bool {
+    let name = name.replace('/', ".");
+    SAFE_SYSCTLS.iter().any(|(safe, _)| *safe == name)
+}
+
+/// Whether a list of kernel parameters has one that `is_meant`, by its name with dots.
+fn sets_sysctl(list: &Value, is_meant: fn(&str) -> bool) -> bool {
+    let names = list.as_array().into_iter().flatten().filter_map(|sysctl| sysctl.get("name")?.as_str());
+    names.map(|name| name.replace('/', ".")).any(|name| is_meant(&name))
+}
+
+fn is_of_network(name: &str) -> bool {
+    name.starts_with("net.")
+}
+
+/// `namespaceOf` in `component-helpers/node/util/sysctl`.
+fn is_of_ipc(name: &str) -> bool {
+    name.starts_with("fs.mqueue.")
+        || matches!(
+            name,
+            "kernel.sem"
+                | "kernel.shmall"
+                | "kernel.shmmax"
+                | "kernel.shmmni"
+                | "kernel.shm_rmid_forced"
+                | "kernel.shm"
+                | "kernel.msgmax"
+                | "kernel.msgmnb"
+                | "kernel.msgmni"
+                | "kernel.msg"
+        )
+}
+
+/// Whether an annotation says what the field says (`validateSeccompAnnotationsAndFieldsMatch`).
+fn is_seccomp(annotation: &str, profile: &Value) -> bool {
+    let text = |name: &str| profile.get(name).and_then(Value::as_str).unwrap_or_default();
+    match text("type") {
+        "Unconfined" => annotation == "unconfined",
+        "RuntimeDefault" => matches!(annotation, "runtime/default" | "docker/default"),
+        "Localhost" => annotation.strip_prefix("localhost/") == Some(text("localhostProfile")),
+        _ => false,
     }
 }
 
@@ -92,5 +173,40 @@ mod tests {
         assert!(windows.contradiction("windowsOptions", &json!({}), &Map::new()).is_none());
         let linux = SecurityFacts { is_linux: true, ..SecurityFacts::default() };
         assert!(linux.contradiction("windowsOptions", &json!({}), &Map::new()).is_some());
+    }
+
+    #[test]
+    fn a_kernel_parameter_of_the_node_is_not_the_pods_to_set() {
+        let network = SecurityFacts { host_network: true, ..SecurityFacts::default() };
+        let ipc = SecurityFacts { host_ipc: true, ..SecurityFacts::default() };
+        for (name, of_network, of_ipc) in [
+            ("net.ipv4.tcp_syncookies", true, false),
+            ("net/ipv4/tcp_syncookies", true, false),
+            ("kernel.shm_rmid_forced", false, true),
+            ("fs.mqueue.msg_max", false, true),
+            ("vm.swappiness", false, false),
+        ] {
+            let sysctls = json!([{"name": "kernel.domainname", "value": "a"}, {"name": name, "value": "1"}]);
+            let contradicts = |facts: &SecurityFacts| facts.contradiction("sysctls", &sysctls, &Map::new()).is_some();
+            assert_eq!((contradicts(&network), contradicts(&ipc)), (of_network, of_ipc), "{name}");
+            assert!(!contradicts(&SecurityFacts::default()));
+        }
+    }
+
+    #[test]
+    fn a_seccomp_annotation_and_the_field_say_the_same_or_the_field_is_left_out() {
+        let profile = |kind: &str| json!({"type": kind, "localhostProfile": "a.json"});
+        for (annotation, kind, agrees) in [
+            ("runtime/default", "RuntimeDefault", true),
+            ("docker/default", "RuntimeDefault", true),
+            ("unconfined", "RuntimeDefault", false),
+            ("unconfined", "Unconfined", true),
+            ("localhost/a.json", "Localhost", true),
+            ("localhost/b.json", "Localhost", false),
+        ] {
+            let facts = SecurityFacts { seccomp_annotation: Some(annotation.to_owned()), ..SecurityFacts::default() };
+            let contradicts = facts.contradiction("seccompProfile", &profile(kind), &Map::new()).is_some();
+            assert_eq!(contradicts, !agrees, "{annotation} {kind}");
+        }
     }
 }

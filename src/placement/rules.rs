@@ -8,9 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    Affinity, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, Toleration,
-    WeightedPodAffinityTerm,
+use k8s_openapi::{
+    api::core::v1::{
+        Affinity, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, Toleration,
+        WeightedPodAffinityTerm,
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 
 use crate::{
@@ -214,8 +217,9 @@ fn check_pod_term(path: &str, term: &PodAffinityTerm, problems: &mut Problems) {
         check(&item(&field(path, "namespaces"), index), name, names::namespace(name), problems);
     }
     let mismatched = term.mismatch_label_keys.as_deref().unwrap_or_default();
-    let lists =
-        [("matchLabelKeys", term.match_label_keys.as_deref().unwrap_or_default()), ("mismatchLabelKeys", mismatched)];
+    let matched = term.match_label_keys.as_deref().unwrap_or_default();
+    match_label_keys(matched, term.label_selector.as_ref(), path, problems);
+    let lists = [("matchLabelKeys", matched), ("mismatchLabelKeys", mismatched)];
     for (name, keys) in lists {
         let path = field(path, name);
         if !keys.is_empty() && term.label_selector.is_none() {
@@ -223,10 +227,30 @@ fn check_pod_term(path: &str, term: &PodAffinityTerm, problems: &mut Problems) {
         }
         for (index, key) in keys.iter().enumerate() {
             let path = item(&path, index);
-            check(&path, key, names::label_key(key), problems);
+            if name == "mismatchLabelKeys" {
+                check(&path, key, names::label_key(key), problems);
+            }
             if name == "matchLabelKeys" && mismatched.contains(key) {
                 check(&path, key, Err("must not be in mismatchLabelKeys as well"), problems);
             }
+        }
+    }
+}
+
+/// Keys of `matchLabelKeys`, in the object at `path`: the API server makes requirements of them, and refuses a pod that has
+/// one for the same label already.
+pub(crate) fn match_label_keys(keys: &[String], selector: Option<&LabelSelector>, path: &str, problems: &mut Problems) {
+    let asks = |key: &String| {
+        let labels = selector.and_then(|selector| selector.match_labels.as_ref());
+        let expressions = selector.and_then(|selector| selector.match_expressions.as_ref());
+        labels.is_some_and(|labels| labels.contains_key(key))
+            || expressions.is_some_and(|expressions| expressions.iter().any(|one| one.key == *key))
+    };
+    for (index, key) in keys.iter().enumerate() {
+        let path = item(&field(path, "matchLabelKeys"), index);
+        check(&path, key, names::label_key(key), problems);
+        if asks(key) {
+            check(&path, key, Err("must not be in labelSelector as well"), problems);
         }
     }
 }

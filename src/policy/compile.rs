@@ -1,5 +1,6 @@
 //! The wire form of a policy to its compiled form: all that is wrong at once, each with its field path.
 
+mod annotations;
 pub mod auto_mount;
 mod blocks;
 pub mod catalogue;
@@ -7,6 +8,9 @@ mod checker;
 mod environment;
 mod identity;
 mod mount;
+mod projection;
+mod reference;
+mod source;
 mod storage;
 mod v3io;
 mod variables;

@@ -45,13 +45,14 @@ fn check_accepts_all_examples_with_the_notes_that_are_meant() {
     assert_eq!(said(&loaded.errors), Vec::<String>::new());
     let notes = said(&loaded.notes);
     for (file, what) in [
+        ("digitalhub.yaml", "an API server older than Kubernetes 1.35 refuses the pod"),
         ("mlrun-iguazio.yaml", "whoever sets the label mlrun/owner on a pod chooses the credential"),
         ("polyaxon.yaml", "runs cannot write to outputs that are read-only"),
         ("shared-pool.yaml", "a pod that sets POD_NAME itself chooses the folder"),
     ] {
         assert!(notes.iter().any(|note| note.starts_with(file) && note.contains(what)), "{file}: {what}");
     }
-    let files = ["mlrun-iguazio.yaml", "polyaxon.yaml", "shared-pool.yaml"];
+    let files = ["digitalhub.yaml", "mlrun-iguazio.yaml", "polyaxon.yaml", "shared-pool.yaml"];
     let meant = |note: &&String| files.iter().any(|file| note.starts_with(file));
     assert_eq!(notes.iter().filter(meant).count(), notes.len(), "{notes:#?}");
 }

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod admissible;
 mod binding;
 mod conflicts;
 mod conformance;

@@ -223,6 +223,7 @@ impl Checker<'_> {
             if secret_looking(name) {
                 self.literal(name);
             }
+            self.variable_value(&plain(value), PARAMS);
             let template = self.text_template(&plain(value), PARAMS);
             env.push(match template {
                 Some(template) => EnvUnit::templated(name, "", template, ""),

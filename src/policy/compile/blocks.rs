@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    defaults::Defaults,
+    defaults::{Defaults, notes},
     duration::{Threshold, words},
     field_error::{field, item},
     labels::Selector,
@@ -11,7 +11,7 @@ use crate::{
     placement::{Affinity, Toleration, preemption::Preemption, rules},
     policy::{
         ContainerNames, Containers, Policy, PolicyId,
-        compile::checker::Checker,
+        compile::{annotations, checker::Checker},
         spec::ContainersSpec,
         template::{Kind, Template},
     },
@@ -146,8 +146,17 @@ impl Checker<'_> {
     }
 
     fn annotations(&mut self) -> Vec<(String, String)> {
-        for key in self.spec.annotations.keys() {
-            self.metadata_key(key, names::annotation_key, &field("annotations", key));
+        let spec = self.spec;
+        for (key, value) in &spec.annotations {
+            let at = field("annotations", key);
+            self.metadata_key(key, names::annotation_key, &at);
+            if let Some(why) = annotations::refusal(key, value) {
+                self.error(&at, why);
+            }
+        }
+        let weight: usize = spec.annotations.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if weight > names::ANNOTATIONS_MAX {
+            self.error("annotations", "weigh more than the 256 KiB that the API server allows a pod");
         }
         self.spec.annotations.clone().into_iter().collect()
     }
@@ -172,7 +181,11 @@ impl Checker<'_> {
 
     fn defaults(&mut self) -> Option<Defaults> {
         match Defaults::compile(self.spec.defaults.as_ref()?) {
-            Ok(defaults) => Some(defaults),
+            Ok(defaults) => {
+                let notes = self.spec.defaults.iter().flat_map(notes::defaults);
+                self.notes.extend(notes.map(|note| note.below("defaults")));
+                Some(defaults)
+            }
             Err(problems) => {
                 self.extend("defaults", problems);
                 None

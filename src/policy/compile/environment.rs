@@ -6,7 +6,7 @@ use crate::{
     field_error::{field, item},
     names,
     policy::{
-        compile::checker::Checker,
+        compile::{checker::Checker, reference},
         fragment::{Fragment, Hole},
         modifier::EnvUnit,
         template::Kind,
@@ -32,6 +32,9 @@ impl Checker<'_> {
                 if var.value.as_deref().is_some_and(|value| !value.is_empty()) {
                     self.error(&at, "value and valueFrom cannot both be given");
                 }
+                let mut problems = Vec::new();
+                reference::variable_source(from, &at, &mut problems);
+                self.extend("", problems);
                 if let Some(reference) = &from.secret_key_ref {
                     let at = field(&field(&at, "secretKeyRef"), "name");
                     if let Some(name) = self.template(&reference.name, Kind::Secret, &at) {
@@ -39,10 +42,18 @@ impl Checker<'_> {
                     }
                 }
             }
+            self.variable_value(var.value.as_deref().unwrap_or_default(), &field(&at, "value"));
             let entry = Fragment::with_holes(&json!(var), &holes);
             units.push(EnvUnit::of(var.name.clone(), entry));
         }
         units
+    }
+
+    /// What no process can be started with.
+    pub(super) fn variable_value(&mut self, value: &str, at: &str) {
+        if value.contains('\0') {
+            self.error(at, "has a NUL in it, and no process is started with such a variable");
+        }
     }
 
     pub(super) fn env_from(&mut self) -> Vec<Fragment> {

@@ -71,6 +71,10 @@ impl Checker<'_> {
             let why = "no container starts with a mount at / or in /proc";
             self.error(&field(at, path_field), format!("{path:?}: {why}"));
         }
+        if clean == "/dev/termination-log" {
+            let why = "the kubelet mounts a file there, and no container starts with a folder in its place";
+            self.error(&field(at, path_field), format!("{path:?}: {why}"));
+        }
         let given = |text: Option<&'_ str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let (sub_path, expands) = match (given(sub_path), given(sub_path_expr)) {
             (Some(_), Some(_)) => {
@@ -92,6 +96,20 @@ impl Checker<'_> {
         let volumes = units.flat_map(|(at, unit)| unit.volumes.iter().map(move |volume| (at, volume)));
         let mounts: Vec<_> =
             volumes.flat_map(|(at, volume)| volume.mounts.iter().map(move |mount| (at, volume, mount))).collect();
+        for (at, volume, mount) in &mounts {
+            let files = match mount.path.as_str() {
+                "/etc" if mount.tail.is_none() => "hosts, hostname and resolv.conf",
+                "/dev" if mount.tail.is_none() => "termination-log and folders of its own",
+                _ => continue,
+            };
+            if mount.read_only || volume.kind == "image" || makes_folders(&volume.kind) {
+                let path = &mount.path;
+                let why = format!(
+                    "the node puts {files} into {path}: read-only, containers start only where the volume has them"
+                );
+                self.note(at, why);
+            }
+        }
         for (at, _, inner) in &mounts {
             let lies_in = |outer: &MountUnit| {
                 let rest = inner.path.strip_prefix(outer.path.as_str());

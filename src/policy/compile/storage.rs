@@ -7,7 +7,11 @@ use crate::{
     field_error::{field, item},
     names,
     policy::{
-        compile::checker::Checker,
+        compile::{
+            checker::Checker,
+            projection,
+            source::{HOST_PATH_TYPES, volume_source},
+        },
         fragment::{Fragment, Hole},
         modifier::{Injectable, Modifier, MountUnit, VolumeUnit},
         spec::{
@@ -18,9 +22,6 @@ use crate::{
     },
     quantity::Quantity,
 };
-
-const HOST_PATH_TYPES: [&str; 8] =
-    ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
 
 impl Checker<'_> {
     /// The modifiers found at `path`, in order.
@@ -102,14 +103,9 @@ impl Checker<'_> {
         at: &str,
     ) {
         if let Some(items) = items {
-            for (index, key) in items.iter().enumerate() {
-                let at = item(&field(at, "items"), index);
-                self.name(&key.key, names::data_key, &field(&at, "key"));
-                self.name(&key.path, names::sub_path, &field(&at, "path"));
-                if key.path.is_empty() {
-                    self.error(&field(&at, "path"), "must not be empty");
-                }
-            }
+            let mut problems = Vec::new();
+            projection::items(items, at, &mut problems);
+            self.extend("", problems);
             source.insert("items".into(), json!(items));
         }
         if let Some(mode) = mode {
@@ -151,11 +147,19 @@ impl Checker<'_> {
         let (kind, content) = modifier.source.iter().next()?;
         let mut whole = modifier.source.clone();
         whole.insert("name".into(), json!("v"));
-        if let Err(error) = serde_json::from_value::<Volume>(Value::Object(whole)) {
-            self.error(&source_at, error.to_string());
-            return None;
+        let at_kind = field(&source_at, kind);
+        match serde_json::from_value::<Volume>(Value::Object(whole)) {
+            Ok(volume) => {
+                let problems = volume_source(kind, content, &volume, &at_kind);
+                self.extend("", problems);
+            }
+            Err(error) => {
+                self.error(&source_at, error.to_string());
+                return None;
+            }
         }
-        self.quantities(content, &field(&source_at, kind));
+        self.quantities(content, &at_kind);
+        self.source_notes(kind, content, mount.as_ref(), &at_kind);
         let mut holes = Vec::new();
         for (kind, key) in [(Kind::Claim, "claimName"), (Kind::Secret, "secretName")] {
             if let Some(text) = content.get(key).and_then(Value::as_str) {
@@ -166,6 +170,31 @@ impl Checker<'_> {
         }
         let source = Fragment::with_holes(content, &holes);
         Some(one_volume(VolumeUnit { name: name?, kind: kind.clone(), source, mounts: vec![mount?] }))
+    }
+
+    /// What a person should know of a source that is right.
+    fn source_notes(&mut self, kind: &str, content: &Value, mount: Option<&MountUnit>, at: &str) {
+        let word = |name: &str| content.get(name).and_then(Value::as_str).unwrap_or_default();
+        if word("medium").starts_with("HugePages") {
+            self.note(at, "is mounted only in pods that request huge pages, of that size");
+        }
+        if kind == "gitRepo" {
+            self.note(
+                at,
+                "kubelets have no such volume any more unless told to since Kubernetes 1.33: pods do not start",
+            );
+        }
+        if kind == "image" {
+            let why =
+                "an API server older than Kubernetes 1.35 refuses the pod, unless its feature gate ImageVolume is on";
+            self.note(at, why);
+        }
+        let is_read_only = kind == "image" || content.get("readOnly").and_then(Value::as_bool) == Some(true);
+        if is_read_only && mount.is_some_and(|mount| mount.sub_path.is_some()) {
+            let why =
+                "is read-only as a whole, so no folder is made in it: containers start only where it has the subPath";
+            self.note(at, why);
+        }
     }
 
     /// Quantities of a volume source. The schema takes any text for one, and the API server refuses the pod.

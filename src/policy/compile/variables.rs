@@ -44,8 +44,9 @@ impl Checker<'_> {
 
     pub(super) fn env_modifier(&mut self, modifier: &EnvModifier, at: &str) -> Option<Injectable> {
         let at = field(at, "variables");
-        for name in modifier.variables.keys() {
+        for (name, value) in &modifier.variables {
             self.name(name, names::env_var_name, &field(&at, name));
+            self.variable_value(value, &field(&at, name));
         }
         let env = modifier.variables.iter().map(|(name, value)| EnvUnit::literal(name, value)).collect();
         Some(Injectable { env, ..Injectable::default() })
