@@ -13,12 +13,14 @@ mod defaults;
 mod draft;
 mod env;
 mod env_from;
+mod ephemeral;
 pub mod equal;
 mod expanded;
 mod image_pull_policy;
 pub mod marker;
 mod metadata;
 mod mount_draft;
+mod named_container;
 mod nested;
 mod pod_fields;
 pub mod pod_security;
@@ -39,7 +41,7 @@ use crate::{
         draft::Draft,
         expanded::Unset,
         marker::{Marker, OriginalPod},
-        pod_security::PodSecurityLevel,
+        pod_security::PodSecurity,
         report::{Refusal, StepId, StepOutcome, Steps},
         scheduling::binding_policy,
         select::{select, username},
@@ -102,8 +104,10 @@ struct Injection<'a, 'p> {
     claims: Claims<'a>,
     patch: Patch,
     annotations: Vec<(&'p str, Cow<'p, str>)>,
+    /// What the pod's annotations weigh with ours, beside the marker.
+    annotations_weight: usize,
     report: Steps<'p>,
-    security: PodSecurityLevel,
+    security: PodSecurity,
     classes: &'a Classes,
     /// Service accounts that the namespace is known not to have.
     absent_accounts: &'a [String],
@@ -175,8 +179,9 @@ pub fn decide<'p>(
         claims: Claims::new(&policies, &earlier),
         patch: Patch::default(),
         annotations: Vec::new(),
+        annotations_weight: metadata::weight(pod),
         report: Steps::default(),
-        security: PodSecurityLevel::from_label(namespace.label(pod_security::ENFORCE_LABEL)),
+        security: PodSecurity::of(&namespace),
         marker: marker.as_ref(),
         earlier: &earlier,
         classes: &snapshot.classes,

@@ -85,6 +85,10 @@ pub struct SpecView<'a> {
     pub affinity: Option<Raw<'a>>,
     /// `securityContext` of the pod.
     pub security_context: Option<Raw<'a>>,
+    /// `hostNetwork`.
+    pub host_network: Option<bool>,
+    /// `hostIPC`.
+    pub host_ipc: Option<bool>,
     /// `imagePullSecrets`.
     pub image_pull_secrets: Option<Raw<'a>>,
     /// `resources` of the pod as a whole.

@@ -97,6 +97,8 @@ reasons! {
     InsideReadOnly, Warning, "{inner} in container {container} lies in the read-only mount {outer}: the container starts only where that volume has the folder";
     /// A `subPathExpr` refers to a variable that the container will not have, and the container would never start.
     VariableNotSet, Warning, "skipped in container {container}: subPathExpr refers to {name}, which is not set there";
+    /// A `subPathExpr` refers to a variable whose value leads out of the volume, and the container would never start.
+    FolderNotInside, Warning, "skipped in container {container}: with its variables subPathExpr is no relative path without '..'";
     /// A controller may select by the label, and would let go of the pod.
     LabelOfController, Warning, "skipped label {key}: the pod's controller may select by the value that the pod has";
     /// The policy's `containers`, or the pod, leaves every container out.
@@ -104,6 +106,11 @@ reasons! {
     /// The policy's `containers.include` names nothing that the pod has: a name is misspelt, or the policy is for other
     /// pods. Of several modifiers of the policy the first says it.
     NoContainerIncluded, Warning, "skipped: the pod has no container that the policy's containers.include names ({names})";
+    /// The claim that Kubernetes would make for the pod's ephemeral volume cannot have its name, or is one that the pod mounts
+    /// by name, and the API server would refuse the pod.
+    EphemeralClaimName, Warning, "skipped: for an ephemeral volume Kubernetes makes a claim that {why}: {claim}";
+    /// The pod has not the container whose resources a variable or a file shows, and would never start.
+    ContainerMissing, Warning, "skipped: the pod has no container {container}, whose resources it shows";
     /// A placeholder of the modifier stands for something that the pod does not have.
     PlaceholderAbsent, Warning, "skipped {what}: {word} is absent or empty";
     /// A placeholder stands for something that the API server would refuse; a webhook is called before it looks.
@@ -146,10 +153,15 @@ reasons! {
     KeyOfPolicy, Warning, "skipped {kind} {key}: {first} set it first";
     /// The pod has another value under a key that a policy with `onConflict: Reject` sets.
     KeyRejected, Refusal, "the pod sets the {kind} {key}, and the policy says onConflict: Reject";
+    /// The annotations of the pod would weigh more than the API server allows, with one that a policy sets.
+    AnnotationTooHeavy, Warning, "skipped annotation {key}: the pod's annotations would pass 256 KiB";
     /// The annotations of the pod would weigh more than the API server allows.
     MarkerTooHeavy, Warning, "{key} is left out: the pod's annotations would pass 256 KiB";
     /// An earlier policy sets another image pull policy.
     PullPolicyOfPolicy, Warning, "skipped container {container}: {first} set its pull policy first";
+    /// Somebody set the pull policy back after an earlier pass, as the admission plugin AlwaysPullImages does, which would
+    /// refuse the pod otherwise.
+    PullPolicySetBack, Warning, "skipped container {container}: its pull policy was set back to {own} after an earlier pass";
     /// The pod has the field from its own spec, and a default changes nothing that is there.
     SaidByPod, Info, "skipped {field}: the pod says it itself";
     /// A policy's own block says it, and a default is for where nobody does.

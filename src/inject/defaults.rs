@@ -7,7 +7,10 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use crate::{
-    defaults::{Defaults, security_context::SecurityFacts},
+    defaults::{
+        Defaults,
+        security_context::{SECCOMP_ANNOTATION, SecurityFacts},
+    },
     inject::{
         Injection,
         claims::{Asker, Carried, Existing, Subject, Thing},
@@ -193,6 +196,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let os = spec.and_then(|spec| spec.os.as_ref()).and_then(|os| os.name.as_ref()).map(Str::as_str);
         facts.is_windows = os == Some("windows") || self.selects_windows();
         facts.is_linux = os == Some("linux");
+        facts.host_network = spec.and_then(|spec| spec.host_network) == Some(true);
+        facts.host_ipc = spec.and_then(|spec| spec.host_ipc) == Some(true);
+        facts.seccomp_annotation = self.draft.pod.annotation(SECCOMP_ANNOTATION).map(Cow::into_owned);
         facts
     }
 

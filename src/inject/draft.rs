@@ -4,6 +4,7 @@
 //! business ([`claims`](super::claims)); a draft does as it is told.
 
 mod nested;
+mod variables;
 
 use std::{borrow::Cow, cell::OnceCell, collections::HashMap, rc::Rc};
 
@@ -244,23 +245,6 @@ impl<'a> ContainerDraft<'a> {
     /// Notes that the pod's source at `index` is as the step `by` wants it.
     pub(super) fn hold_source(&mut self, index: usize, by: StepId) {
         self.held_sources.push((index, by));
-    }
-
-    /// Whether a variable `name` with a value will be there, as far as that can be told: what a secret or config map brings
-    /// as a whole nobody knows here.
-    #[must_use]
-    pub(super) fn may_have_variable(&self, name: &str) -> bool {
-        if !self.sources.is_empty() || self.view.env_from.as_ref().is_some_and(|own| !own.is_empty()) {
-            return true;
-        }
-        let has_value = |variable: &Value| {
-            variable.get("valueFrom").is_some() || variable.get("value").is_some_and(|value| !is_blank(value))
-        };
-        if let Some(new) = self.env.iter().rfind(|new| new.name == name) {
-            return has_value(&new.value.value());
-        }
-        let own = self.own_variable(name).filter(|(index, _)| !self.removed_env.contains(index));
-        own.is_some_and(|(_, env)| env.value_from.is_some() || env.value.is_some_and(|raw| raw.get() != "\"\""))
     }
 
     /// Adds a mount, or puts it in place of the pod's.

@@ -67,6 +67,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             for unit in &policy.env {
                 match unit.entry.resolve(&facts) {
                     Ok(value) => {
+                        if let Some(why) = self.container_against(&value) {
+                            self.report.notes(step, [why]);
+                            continue;
+                        }
                         for container in &targets {
                             self.merge_env(policy, &[(unit, value.clone())], *container, step)?;
                         }

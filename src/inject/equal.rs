@@ -128,9 +128,10 @@ fn normal_source(kind: &str, source: &Value) -> Value {
         }
         "emptyDir" => quantity(map.get_mut("sizeLimit")),
         "ephemeral" => claim_template(map.get_mut("volumeClaimTemplate")),
+        // It says when the image is fetched and not what is in it, and the admission plugin AlwaysPullImages, which sets it
+        // whatever we write, refuses a pod where it was set back.
         "image" => {
-            let latest = map.get("reference").and_then(Value::as_str).is_some_and(pulls_always);
-            default(map, "pullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+            map.remove("pullPolicy");
         }
         "gcePersistentDisk" | "awsElasticBlockStore"
             // `omitempty`: 0 is the whole disk, as nothing is.

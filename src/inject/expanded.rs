@@ -1,6 +1,7 @@
 //! `subPathExpr`: mounts whose folder the kubelet names by the container's own variables.
 //!
-//! A container that lacks one of them never starts, so the modifier is left out of it. Which variables a container will
+//! A container that lacks one of them never starts, and neither does one whose variables lead out of the volume, so the
+//! modifier is left out of it. Which variables a container will
 //! have is known only when every policy has acted, and a mount that goes then would leave its path and its volume to
 //! others: so the containers are decided once more, with what is known by then.
 
@@ -11,7 +12,7 @@ use std::{
 
 use crate::{
     inject::{Injection, report::StepId},
-    names::variable_references,
+    names::{self, variable_references},
     policy::{
         modifier::{Injectable, MountUnit},
         template::PlaceholderValues,
@@ -19,8 +20,17 @@ use crate::{
     reason::Reason,
 };
 
-/// Variables that mounts refer to and that a container will not have, by container.
-pub(super) type Unset = HashMap<usize, BTreeSet<String>>;
+/// What mounts refer to in vain, by container.
+pub(super) type Unset = HashMap<usize, BTreeSet<Vain>>;
+
+/// What no mount of a container can be made with.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Vain {
+    /// A variable that it will not have.
+    Variable(String),
+    /// An expression that its variables make a path of that no kubelet takes.
+    Expression(String),
+}
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// The containers of `targets` that have what the mounts of `unit` refer to, as far as that is known.
@@ -41,13 +51,17 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             return targets;
         }
         targets.retain(|container| {
-            let unset = self.unset.get(container);
-            let missing = unset.and_then(|unset| names.iter().find(|name| unset.contains(**name)));
-            if let Some(name) = missing {
-                let container = self.draft.containers.get(*container).map_or("", |draft| draft.name);
-                self.report.tell(step, Reason::VariableNotSet, &[&container, name]);
+            let Some(vain) = self.unset.get(container) else { return true };
+            let draft = self.draft.containers.get(*container).map_or("", |draft| draft.name);
+            let unfit = paths.iter().any(|path| vain.contains(&Vain::Expression(path.clone().into_owned())));
+            if let Some(name) = names.iter().find(|name| vain.contains(&Vain::Variable((**name).to_owned()))) {
+                self.report.tell(step, Reason::VariableNotSet, &[&draft, name]);
+                return false;
             }
-            missing.is_none()
+            if unfit {
+                self.report.tell(step, Reason::FolderNotInside, &[&draft]);
+            }
+            !unfit
         });
         targets
     }
@@ -58,7 +72,10 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         for (container, path) in &self.expanded {
             let Some(draft) = self.draft.containers.get(*container) else { continue };
             for name in variable_references(path).filter(|name| !draft.may_have_variable(name)) {
-                unset.entry(*container).or_default().insert(name.to_owned());
+                unset.entry(*container).or_default().insert(Vain::Variable(name.to_owned()));
+            }
+            if draft.expanded(path).is_some_and(|path| names::sub_path(&path).is_err()) {
+                unset.entry(*container).or_default().insert(Vain::Expression(path.clone().into_owned()));
             }
         }
         unset

@@ -12,13 +12,11 @@ use crate::{
     },
     json::{Fields, Json},
     labels::Labels,
+    names::ANNOTATIONS_MAX,
     pod::PodView,
     policy::{Policy, spec::OnConflict},
     reason::{Note, Reason},
 };
-
-/// What the API server allows the annotations of an object to weigh (`apimachinery/pkg/api/validation`), in bytes.
-const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
 /// A label or an annotation that a policy sets.
 #[derive(Clone, Copy)]
@@ -104,14 +102,26 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 self.report.tell(step, Reason::LabelOfController, &[&key]);
                 return Ok(false);
             }
+            Existing::Nothing | Existing::OfEarlierPass | Existing::OfThePod | Existing::OfOverride
+                if !is_label && !self.has_room(key, value) =>
+            {
+                self.report.tell(step, Reason::AnnotationTooHeavy, &[&key]);
+                return Ok(false);
+            }
             Existing::Nothing | Existing::OfEarlierPass | Existing::OfThePod | Existing::OfOverride => {
                 self.report.came_of(step, StepOutcome::Applied);
+                self.annotations_weight += if is_label { 0 } else { key.len() + value.len() };
                 true
             }
         };
         self.claims.record(policy, subject, value, existing);
         self.claims.hold(thing, step, Some(value.into()));
         Ok(is_set)
+    }
+
+    /// Whether the API server allows the annotations of the pod one more, or another in the place of one.
+    pub(super) fn has_room(&self, key: &str, value: &str) -> bool {
+        self.annotations_weight + key.len() + value.len() <= ANNOTATIONS_MAX
     }
 
     /// A pod template may have no metadata at all.
@@ -147,8 +157,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             return;
         }
         let text = marker.to_text();
-        let ours = self.annotations.iter().map(|(key, value)| key.len() + value.len());
-        if weight(pod) + ours.sum::<usize>() + INJECTED.len() + text.len() > ANNOTATIONS_LIMIT {
+        if !self.has_room(INJECTED, &text) {
             warnings.push(Reason::MarkerTooHeavy.note(&[&INJECTED]));
             return;
         }
@@ -157,13 +166,13 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
 }
 
 /// What the pod's annotations weigh beside the marker, as the API server counts: keys and values, without escapes.
-fn weight(pod: &PodView<'_>) -> usize {
+pub(super) fn weight(pod: &PodView<'_>) -> usize {
     let own = || {
         let annotations = pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
         annotations.flat_map(Fields::iter).filter(|(key, _)| *key != INJECTED)
     };
     let escaped: usize = own().map(|(key, value)| key.len() + value.get().len()).sum();
-    if escaped < ANNOTATIONS_LIMIT / 2 {
+    if escaped < ANNOTATIONS_MAX / 2 {
         return escaped;
     }
     own().map(|(key, value)| key.len() + value.text().map_or_else(|| value.get().len(), |text| text.len())).sum()

@@ -16,8 +16,9 @@ use crate::{
         report::{StepId, StepOutcome},
     },
     json::{Json, Str},
+    placement::left_off,
     policy::Policy,
-    reason::Reason,
+    reason::{Note, Reason},
 };
 
 impl<'a, 'p: 'a> Injection<'a, 'p> {
@@ -99,8 +100,8 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 return;
             }
             Existing::Nothing | Existing::OfEarlierPass => {
-                if let Some((reason, word)) = self.unusable(field, wanted) {
-                    self.report.tell(step, reason, &[&word]);
+                if let Some(why) = self.unusable(field, wanted) {
+                    self.report.notes(step, [why]);
                     return;
                 }
                 self.patch.set(&format!("/spec/{}", field.name()), &Json::of(wanted));
@@ -111,12 +112,26 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         self.claims.hold(thing, step, Some(text.into()));
     }
 
-    /// Why the API server would refuse the pod for a runtime class, as far as somebody watches them.
-    fn unusable(&self, field: PodField, wanted: &Value) -> Option<(Reason, String)> {
-        let name = wanted.as_str().filter(|_| field == PodField::RuntimeClassName)?;
+    /// Why the pod would be lost to the field: the API server would refuse it, or no node could take it.
+    fn unusable(&self, field: PodField, wanted: &Value) -> Option<Note> {
+        let off = || left_off(&self.placement_facts());
+        match (field, wanted.as_str()) {
+            (PodField::RuntimeClassName, Some(name)) => self.unusable_class(name, off),
+            // A DaemonSet's pod has one node to go to, wherever others of it are.
+            (PodField::TopologySpreadConstraints, _) => off(),
+            _ => None,
+        }
+    }
+
+    /// The same of a runtime class, as far as somebody watches them. Where it selects nodes, `off` says why placement is
+    /// not for this pod.
+    fn unusable_class(&self, name: &str, off: impl FnOnce() -> Option<Note>) -> Option<Note> {
         let Some(class) = self.classes.runtime.as_ref()?.get(name) else {
-            return Some((Reason::ClassMissing, format!("runtime class {name}")));
+            return Some(Reason::ClassMissing.note(&[&format!("runtime class {name}")]));
         };
+        if class.node_selector.is_empty() {
+            return None;
+        }
         let spec = self.draft.pod.spec.as_ref();
         let own: BTreeMap<String, String> = spec
             .and_then(|spec| spec.node_selector)
@@ -128,7 +143,17 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let of_policies = self.policies.iter().flat_map(|policy| &policy.node_selector).chain(defaults);
         let mut asked = own.iter().chain(of_policies.map(|(key, value)| (key, value)));
         let key = asked.find(|(key, value)| class.node_selector.get(*key).is_some_and(|of_class| of_class != *value));
-        key.map(|(key, _)| (Reason::RuntimeClassContradicted, format!("{name} asks for another value of {key}")))
+        let why = key.map(|(key, _)| format!("{name} asks for another value of {key}"));
+        why.map(|why| Reason::RuntimeClassContradicted.note(&[&why])).or_else(off)
+    }
+
+    /// The pod's own runtime class where it selects nodes by another value of the label: the API server has put that into
+    /// the pod's node selector, and refuses the pod if it is replaced.
+    pub(super) fn class_against(&self, key: &str, value: &str) -> Option<&'a str> {
+        let name = self.draft.pod.spec.as_ref()?.runtime_class_name?;
+        let name: &str = serde_json::from_str(name.get()).ok()?;
+        let of_class = self.classes.runtime.as_ref()?.get(name)?.node_selector.get(key)?;
+        (of_class != value).then_some(name)
     }
 
     /// The priority class of the first policy that has a default, where neither the pod nor a policy names one.

@@ -6,6 +6,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::{defaults::security_context::SAFE_SYSCTLS, labels::Labels};
+
 /// The level that `pod-security.kubernetes.io/enforce` names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PodSecurityLevel {
@@ -20,6 +22,17 @@ pub enum PodSecurityLevel {
 
 /// Label of a namespace that names the level.
 pub const ENFORCE_LABEL: &str = "pod-security.kubernetes.io/enforce";
+/// Label of a namespace that names the release of Kubernetes whose standards count.
+pub const VERSION_LABEL: &str = "pod-security.kubernetes.io/enforce-version";
+
+/// What a namespace enforces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodSecurity {
+    /// The level.
+    pub level: PodSecurityLevel,
+    /// The minor version of Kubernetes whose standards count; `None` is the newest.
+    pub minor: Option<u32>,
+}
 
 /// Volume kinds that `restricted` allows (Pod Security Standards, "Volume Types").
 const RESTRICTED: [&str; 9] = [
@@ -34,20 +47,19 @@ const RESTRICTED: [&str; 9] = [
     "secret",
 ];
 
-const SAFE_SYSCTLS: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_wmem",
-];
+impl PodSecurity {
+    /// What a namespace with these labels enforces.
+    #[must_use]
+    pub fn of(labels: &dyn Labels) -> Self {
+        let minor = labels.label(VERSION_LABEL).and_then(|version| version.strip_prefix("v1.")?.parse().ok());
+        Self { level: PodSecurityLevel::from_label(labels.label(ENFORCE_LABEL)), minor }
+    }
+
+    /// Whether the standards that count are as new as this minor version's.
+    fn is_since(self, minor: u32) -> bool {
+        self.minor.is_none_or(|own| own >= minor)
+    }
+}
 
 impl PodSecurityLevel {
     /// The level that a namespace's label value names.
@@ -61,14 +73,14 @@ impl PodSecurityLevel {
     }
 }
 
-/// The fields of `context` that `level` refuses, each with what it allows.
+/// The fields of `context` that a namespace refuses, each with what it allows.
 #[must_use]
-pub fn refused_fields(context: &Map<String, Value>, level: PodSecurityLevel) -> Vec<(&'static str, &'static str)> {
+pub fn refused_fields(context: &Map<String, Value>, security: PodSecurity) -> Vec<(&'static str, &'static str)> {
     let mut refused = Vec::new();
-    if level >= PodSecurityLevel::Baseline {
-        refused.extend(refused_by_baseline(context));
+    if security.level >= PodSecurityLevel::Baseline {
+        refused.extend(refused_by_baseline(context, security));
     }
-    if level >= PodSecurityLevel::Restricted {
+    if security.level >= PodSecurityLevel::Restricted {
         if context.get("runAsNonRoot") == Some(&Value::Bool(false)) {
             refused.push(("runAsNonRoot", "restricted allows only true"));
         }
@@ -89,15 +101,15 @@ pub fn refuses_volume(level: PodSecurityLevel, kind: &str) -> Option<(&'static s
     }
 }
 
-fn refused_by_baseline(context: &Map<String, Value>) -> Vec<(&'static str, &'static str)> {
+fn refused_by_baseline(context: &Map<String, Value>, security: PodSecurity) -> Vec<(&'static str, &'static str)> {
     let nested = |object: &str, field: &str| {
         let value = context.get(object).and_then(|object| object.get(field));
         value.and_then(Value::as_str).unwrap_or_default()
     };
     let mut refused = Vec::new();
     let kind = nested("seLinuxOptions", "type");
-    let is_known_kind =
-        matches!(kind, "" | "container_t" | "container_init_t" | "container_kvm_t" | "container_engine_t");
+    let is_known_kind = matches!(kind, "" | "container_t" | "container_init_t" | "container_kvm_t")
+        || kind == "container_engine_t" && security.is_since(31);
     let names_identity = !nested("seLinuxOptions", "user").is_empty() || !nested("seLinuxOptions", "role").is_empty();
     if !is_known_kind || names_identity {
         refused.push(("seLinuxOptions", "baseline allows container types only, and neither user nor role"));
@@ -111,7 +123,8 @@ fn refused_by_baseline(context: &Map<String, Value>) -> Vec<(&'static str, &'sta
     let sysctls = context.get("sysctls").and_then(Value::as_array);
     let is_unsafe = |sysctl: &Value| {
         let name = sysctl.get("name").and_then(Value::as_str).unwrap_or_default();
-        !SAFE_SYSCTLS.contains(&name.replace('/', ".").as_str())
+        // They are compared as they are written: with slashes none is allowed.
+        !SAFE_SYSCTLS.iter().any(|(safe, since)| *safe == name && security.is_since(*since))
     };
     if sysctls.is_some_and(|sysctls| sysctls.iter().any(is_unsafe)) {
         refused.push(("sysctls", "baseline allows safe kernel parameters only"));
@@ -130,7 +143,7 @@ mod tests {
     use super::*;
 
     fn refused(context: Value, level: PodSecurityLevel) -> Vec<&'static str> {
-        let refused = refused_fields(context.as_object().unwrap(), level);
+        let refused = refused_fields(context.as_object().unwrap(), PodSecurity { level, minor: None });
         refused.into_iter().map(|(field, _)| field).collect()
     }
 
@@ -166,10 +179,42 @@ mod tests {
         let safe = json!({
             "seLinuxOptions": {"type": "container_t", "level": "s0"},
             "seccompProfile": {"type": "RuntimeDefault"},
-            "sysctls": [{"name": "net/ipv4/tcp_syncookies", "value": "1"}],
+            "sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}],
         });
         assert_eq!(refused(safe, PodSecurityLevel::Restricted), [""; 0]);
+        let slashes = json!({"sysctls": [{"name": "net/ipv4/tcp_syncookies", "value": "1"}]});
+        assert_eq!(refused(slashes, PodSecurityLevel::Baseline), ["sysctls"]);
         let role = json!({"seLinuxOptions": {"role": "sysadm_r"}});
         assert_eq!(refused(role, PodSecurityLevel::Baseline), ["seLinuxOptions"]);
+    }
+
+    #[test]
+    fn an_older_standard_allows_what_it_allowed_then() {
+        let context = json!({
+            "seLinuxOptions": {"type": "container_engine_t"},
+            "sysctls": [{"name": "net.ipv4.tcp_keepalive_time", "value": "1"}],
+        });
+        let at = |version: Option<&str>| {
+            let labels = [(ENFORCE_LABEL, Some("baseline")), (VERSION_LABEL, version)];
+            let labels = labels.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())));
+            let refused = refused_fields(context.as_object().unwrap(), PodSecurity::of(&OfNamespace(labels.collect())));
+            refused.into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+        };
+        assert_eq!(at(Some("v1.28")), ["seLinuxOptions", "sysctls"]);
+        assert_eq!(at(Some("v1.29")), ["seLinuxOptions"]);
+        for newest in [Some("v1.31"), Some("latest"), None] {
+            assert_eq!(at(newest), [""; 0]);
+        }
+    }
+
+    #[derive(Debug)]
+    struct OfNamespace(std::collections::BTreeMap<String, String>);
+
+    impl Labels for OfNamespace {
+        fn label(&self, key: &str) -> Option<&str> {
+            self.0.get(key).map(String::as_str)
+        }
+
+        fn each<'s>(&'s self, _: &mut dyn FnMut(&'s str, &'s str)) {}
     }
 }

@@ -56,12 +56,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             return Ok(());
         }
         let spec = self.draft.pod.spec.as_ref();
-        let facts = PlacementFacts {
-            is_daemon_set: self.context.daemon_set || self.draft.pod.is_of_daemon_set(),
-            node_name: spec.and_then(|spec| spec.node_name.as_ref()).map(Str::as_str),
-            priority: spec.and_then(|spec| spec.priority),
-            priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
-        };
+        let facts = self.placement_facts();
         self.refuse_node_name(&facts)?;
         let off = left_off(&facts);
         let raw = |field: fn(&crate::pod::SpecView<'a>) -> Option<Raw<'a>>| spec.and_then(field);
@@ -82,6 +77,17 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         after.settle(&before);
         after.write(&before, &mut self.patch);
         Ok(())
+    }
+
+    /// What of the pod decides whether placement is for it.
+    pub(super) fn placement_facts(&self) -> PlacementFacts<'a> {
+        let spec = self.draft.pod.spec.as_ref();
+        PlacementFacts {
+            is_daemon_set: self.context.daemon_set || self.draft.pod.is_of_daemon_set(),
+            node_name: spec.and_then(|spec| spec.node_name.as_ref()).map(Str::as_str),
+            priority: spec.and_then(|spec| spec.priority),
+            priority_class_name: spec.and_then(|spec| spec.priority_class_name.as_ref()).map(Str::as_str),
+        }
     }
 
     /// Refuses a pod that brings a node name past a preemption that binds it. Placed all the same, the kubelet of a node
@@ -138,6 +144,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     ) -> Result<(), Refusal> {
         const KIND: &str = "nodeSelector";
         for (key, value) in &policy.node_selector {
+            if let Some(class) = self.class_against(key, value) {
+                let why = format!("{class} asks for another value of {key}");
+                self.report.tell(step, Reason::RuntimeClassContradicted, &[&why]);
+                continue;
+            }
             let own = placement.node_selector(key);
             let carried = match own {
                 None => Carried::Nothing,

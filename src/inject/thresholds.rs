@@ -47,6 +47,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                     return;
                 }
                 let json = serde_json::to_string(&run.words).unwrap_or_default();
+                if !self.has_room(STATE_THRESHOLDS, &json) {
+                    self.report.tell(step, Reason::AnnotationTooHeavy, &[&STATE_THRESHOLDS]);
+                    return;
+                }
+                self.annotations_weight += STATE_THRESHOLDS.len() + json.len();
                 self.annotations.push((STATE_THRESHOLDS, json.into()));
                 self.report.came_of(step, StepOutcome::Applied);
             }

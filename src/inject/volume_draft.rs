@@ -115,6 +115,12 @@ impl<'a> Volumes<'a> {
         own.source.as_ref().map(|(kind, _)| kind.as_str())
     }
 
+    /// Whether a volume shows this claim by now.
+    pub(super) fn mounts_claim(&self, claim: &str) -> bool {
+        let object = ("persistentVolumeClaim", claim.to_owned());
+        self.new_by_object.contains_key(&object) || self.own_by_object().contains_key(&object)
+    }
+
     /// How many there will be at most.
     pub(super) fn count(&self) -> usize {
         self.own.len() + self.new.len()

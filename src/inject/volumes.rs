@@ -20,7 +20,7 @@ use crate::{
         spec::OnConflict,
         template::{PlaceholderValues, Unresolved},
     },
-    reason::Reason,
+    reason::{Note, Reason},
 };
 
 /// A volume of a modifier with its mounts, resolved.
@@ -179,7 +179,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         facts: &PlaceholderValues<'a>,
         step: StepId,
     ) -> Option<PlannedVolume<'a>> {
-        if let Some((level, kind)) = refuses_volume(self.security, &volume.kind) {
+        if let Some((level, kind)) = refuses_volume(self.security.level, &volume.kind) {
             self.report.tell(step, Reason::VolumeAgainstPodSecurity, &[&level, &kind]);
             return None;
         }
@@ -192,11 +192,11 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             Ok((source, slot, mounts?))
         });
         match resolved {
-            Ok((_, slot, _)) if self.draft.containers.iter().any(|container| container.has_device(&slot.name)) => {
-                self.report.tell(step, Reason::BlockDevice, &[&slot.name]);
-                None
-            }
             Ok((source, slot, mounts)) => {
+                if let Some(why) = self.volume_against(&volume.kind, &source, &slot) {
+                    self.report.notes(step, [why]);
+                    return None;
+                }
                 let (puts, there, by_another) = (Vec::new(), Vec::new(), Vec::new());
                 Some(PlannedVolume { kind: &volume.kind, source, slot, mounts, puts, there, by_another })
             }
@@ -205,6 +205,14 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
                 None
             }
         }
+    }
+
+    /// Why the pod would be lost to the volume in this slot.
+    fn volume_against(&self, kind: &str, source: &Json<'_>, slot: &Slot<'_>) -> Option<Note> {
+        if self.draft.containers.iter().any(|container| container.has_device(&slot.name)) {
+            return Some(Reason::BlockDevice.note(&[&slot.name]));
+        }
+        self.claim_against(kind, source, slot).or_else(|| self.container_against(source))
     }
 
     /// Finds where the mounts go; false where one path is taken.

@@ -41,6 +41,8 @@ read_members!(SpecView {
     "tolerations" => tolerations,
     "affinity" => affinity,
     "securityContext" => security_context,
+    "hostNetwork" => host_network,
+    "hostIPC" => host_ipc,
     "imagePullSecrets" => image_pull_secrets,
     "resources" => resources,
     "runtimeClassName" => runtime_class_name,

@@ -2,6 +2,7 @@
 
 mod placement;
 mod pods;
+mod refused;
 mod reinvocation;
 mod security;
 mod volumes;

@@ -35,6 +35,7 @@ mod polyaxon_defects;
 mod preemption_model;
 mod properties;
 mod protocol;
+mod refused;
 mod reinvocation;
 mod removal;
 mod resolve;

@@ -54,6 +54,28 @@ fn a_container_that_lacks_the_variable_is_left_without_the_mount() {
 }
 
 #[test]
+fn a_value_that_leads_out_of_the_volume_leaves_the_container_without_the_mount() {
+    let text = policy("p", "  storage: [{pvc: {claimName: c, mountPath: /runs, subPathExpr: \"$(POD_NAME)\"}}]");
+    for (value, is_mounted) in [
+        ("x/y", true),
+        ("/x", false),
+        ("../x", false),
+        // What a value refers to is not looked up.
+        ("$(HOME)", true),
+    ] {
+        let given = pod(json!({"env": [{"name": "POD_NAME", "value": value}]}));
+        let answered = answer(&given, &policies(&text));
+        assert_eq!(!expr_of(&answered.pod).is_null(), is_mounted, "{value}");
+        let said = answered.warnings().contains("with its variables subPathExpr is no relative path");
+        assert_eq!(said, !is_mounted, "{value}: {}", answered.warnings());
+        assert!(!answered.warnings().contains("/x"), "no value is told");
+    }
+    let given = pod(json!({"env": [{"name": "POD_NAME", "value": "/x"}]}));
+    let inside = answer(&given, &policies(&policy("p", CLAIM)));
+    assert_eq!(expr_of(&inside.pod), "team/$(POD_NAME)", "team//x is a folder of the volume");
+}
+
+#[test]
 fn one_container_without_it_costs_the_others_nothing() {
     let mut given = pod(json!({"env": [{"name": "POD_NAME", "value": "x"}]}));
     given["spec"]["initContainers"] = json!([{"name": "first"}]);

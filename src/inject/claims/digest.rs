@@ -17,6 +17,8 @@ pub(in crate::inject) enum Subject<'s> {
     /// Container and path.
     MountPath(&'s str, &'s str),
     Volume(&'s str),
+    /// Container.
+    PullPolicy(&'s str),
     Label(&'s str),
     Annotation(&'s str),
     NodeSelector(&'s str),
@@ -42,6 +44,7 @@ impl Subject<'_> {
             Self::Variable(container, name) => (b'e', container, name),
             Self::MountPath(container, path) => (b'm', container, path),
             Self::Volume(name) => (b'v', "", name),
+            Self::PullPolicy(container) => (b'i', container, ""),
             Self::Label(key) => (b'l', "", key),
             Self::Annotation(key) => (b'a', "", key),
             Self::NodeSelector(key) => (b'n', "", key),
