@@ -219,7 +219,7 @@ pub struct Verdict {
 /// Judges a pod by its object alone and what is known of its node.
 pub fn evaluate(pod: &WatchedPod, node: NodeReadiness, thresholds: &Thresholds, now: Timestamp) -> Verdict {
     let standing = Standing::of(pod);
-    evaluate_standing(standing.state, standing.since, node, thresholds, now)
+    evaluate_standing(standing.state, standing.since, node.dated_by(pod.lost()), thresholds, now)
 }
 
 /// Judges a pod by the state it is in and since when, before its node is looked at.

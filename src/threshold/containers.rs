@@ -59,9 +59,13 @@ impl ContainerStatus {
         }
     }
 
-    /// When the container was first started since its pod began again at `again`. A run before that is of another life.
+    /// When the container was first started since its pod began again at `again`. A run before that is of another life; with
+    /// its sandbox a native sidecar can lose the run before and keep the count.
     pub fn first_started_since(&self, again: Option<Timestamp>) -> Option<Timestamp> {
-        let last_life = self.last_state.terminated.as_ref().is_some_and(|last| last.finished_at <= again);
+        let last_life = match &self.last_state.terminated {
+            Some(last) => last.finished_at <= again,
+            None => self.restart_count > 0,
+        };
         if again.is_some() && last_life {
             return self.newest_started();
         }
@@ -111,10 +115,15 @@ impl ContainerStatus {
             "CrashLoopBackOff" => self.last_state.terminated.as_ref().is_some_and(Terminated::never_ran),
             _ => {
                 // Where nothing is tried again, its end is what it is.
-                let tried_again = pod.spec.restart_policy != "Never" || pod.spec.is_sidecar(&self.name);
+                let tried_again = pod.spec.restart_policy_of(&self.name) != "Never";
                 tried_again && self.state.terminated.as_ref().is_some_and(Terminated::never_ran)
             }
         }
+    }
+
+    /// Whether a native sidecar has let what comes after it begin. A dump made by hand may not say; then one that runs has.
+    fn is_started(&self) -> bool {
+        self.started.unwrap_or_else(|| self.state.running.is_some())
     }
 
     /// Whether an init container has done its work. The kubelet shows one whose image is gone after a restart as
@@ -165,12 +174,10 @@ pub(super) fn lives(pod: &WatchedPod) -> bool {
     apps.is_empty() || apps.iter().any(lives)
 }
 
-/// Whether an init container is at work, crashes, or is still to come after one that has begun; or a native sidecar that
-/// has begun is not started.
+/// Whether an init container is at work, crashes, or is still to come after one that has begun, a native sidecar among
+/// them; or a native sidecar that has begun is not started.
 pub(super) fn is_initializing(pod: &WatchedPod) -> bool {
-    let mut init = init(pod);
-    let begun = init.clone().any(|container| container.has_run() || container.crash_loops());
-    let unfinished = begun && !init.all(ContainerStatus::is_done);
-    unfinished
-        || sidecars(pod).any(|sidecar| sidecar.started == Some(false) && (sidecar.has_run() || sidecar.crash_loops()))
+    let begun = |container: &ContainerStatus| container.has_run() || container.crash_loops();
+    let unfinished = pod.status.init_container_statuses.iter().any(begun) && !init(pod).all(ContainerStatus::is_done);
+    unfinished || sidecars(pod).any(|sidecar| begun(sidecar) && !sidecar.is_started())
 }

@@ -5,7 +5,6 @@ use serde::Deserialize;
 
 use super::State;
 use super::pod::{Metadata, Status, or_default};
-use super::since::Standing;
 
 /// A Node as far as a judgement reads it.
 #[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
@@ -52,15 +51,14 @@ impl NodeReadiness {
         matches!(self, Self::Unheard | Self::Ready(_))
     }
 
-    /// The standing of a pod on that node. A pod on a lost node is `unknown`, whatever it showed last; what waits began
-    /// to wait not before the node's last return.
-    pub fn judge<'a>(self, standing: Standing<'a>) -> Standing<'a> {
-        let (state, since) = self.apply(standing.state, standing.since);
-        let caveat = standing.caveat.filter(|_| state == standing.state);
-        Standing { state, since, caveat, ..standing }
+    /// The same, where the node does not say when it was lost: as its pod does.
+    #[must_use]
+    pub fn dated_by(self, pod: Option<Timestamp>) -> Self {
+        if self == Self::Lost(None) { Self::Lost(pod) } else { self }
     }
 
-    /// [`NodeReadiness::judge`] for a state and its start.
+    /// The state of a pod on that node, and since when. A pod on a lost node is `unknown`, whatever it showed last; what
+    /// waits began to wait not before the node's last return.
     pub fn apply(self, state: State, since: Option<Timestamp>) -> (State, Option<Timestamp>) {
         let has_no_node = matches!(state, State::SchedulingGated | State::PendingNotScheduled);
         let ended = state.is_finished() || state == State::Terminating;

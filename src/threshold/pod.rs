@@ -103,7 +103,7 @@ pub struct Spec {
     pub init_containers: Vec<InitContainer>,
     /// App containers in the order in which the kubelet starts them.
     pub containers: Vec<AppContainer>,
-    /// `Never` makes the end of a container final; empty is `Always`.
+    /// `Never` makes the end of a container final that has no policy of its own; empty is `Always`.
     pub restart_policy: String,
     /// The resolved priority.
     pub priority: i32,
@@ -137,9 +137,12 @@ pub struct InitContainer {
 /// What is read of an app container.
 #[serde_with::apply(_ => #[serde(default, deserialize_with = "or_default")])]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct AppContainer {
     /// The container's name.
     pub name: String,
+    /// Its own, in place of the pod's; since Kubernetes 1.34.
+    pub restart_policy: String,
     /// The resources that it asks for, by name.
     #[serde_with(skip_apply)]
     #[serde(rename = "resources", default, deserialize_with = "requested")]
@@ -305,6 +308,14 @@ impl Spec {
     /// Whether an init container of that name is a native sidecar.
     pub fn is_sidecar(&self, name: &str) -> bool {
         self.init_containers.iter().any(|c| c.name == name && c.restart_policy == "Always")
+    }
+
+    /// What becomes of a container of that name once it has ended: its own policy, else the pod's.
+    pub fn restart_policy_of(&self, name: &str) -> &str {
+        let init = self.init_containers.iter().map(|c| (&c.name, &c.restart_policy));
+        let app = self.containers.iter().map(|c| (&c.name, &c.restart_policy));
+        let own = init.chain(app).find(|(own, _)| *own == name).map(|(_, policy)| policy);
+        own.filter(|policy| !policy.is_empty()).unwrap_or(&self.restart_policy)
     }
 }
 

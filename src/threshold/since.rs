@@ -85,7 +85,7 @@ fn known(pod: &WatchedPod) -> Standing<'_> {
         return Standing { caveat, ..Standing::new(State::PendingNotScheduled, None) };
     }
     if status.phase == Phase::Unknown {
-        return Standing::new(State::Unknown, lost(pod));
+        return Standing::new(State::Unknown, pod.lost());
     }
     if let Some(standing) = waiting(pod, State::ImagePullBackoff, ContainerStatus::cannot_pull) {
         return standing;
@@ -124,12 +124,18 @@ pub(super) fn start_again(pod: &WatchedPod) -> Option<Timestamp> {
 }
 
 /// Ended when. The kubelet loses ends: an evicted pod often has no container statuses, and a lost one null times in
-/// them. The end of one container is not that of the pod while that of another is not known.
+/// them. The end of one container is not that of the pod while that of another is not known: of one that waits still
+/// (`activeDeadlineSeconds` strikes while an image is pulled after the init containers), unless an init container that
+/// failed for good has ended the pod before it could begin.
 fn finished(pod: &WatchedPod) -> Option<Timestamp> {
     let known = containers::all(pod).filter_map(ContainerStatus::finished).max();
-    let open = containers::all(pod).any(|container| {
-        let lost = container.state.terminated.as_ref().is_some_and(|ended| ended.finished_at.is_none());
-        lost || container.state.running.is_some()
+    let init_failed = containers::init(pod).any(|init| {
+        let failed = init.state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
+        failed && pod.spec.restart_policy_of(&init.name) == "Never"
+    });
+    let open = containers::all(pod).any(|container| match &container.state.terminated {
+        Some(ended) => ended.finished_at.is_none(),
+        None => container.state.running.is_some() || !init_failed,
     });
     if known.is_some() && !open {
         return known;
@@ -166,13 +172,16 @@ fn unready_after_running(pod: &WatchedPod) -> Option<Timestamp> {
     (unready.duration_since(birth) > SignedDuration::from_secs(1)).then_some(unready)
 }
 
-/// When the node controller took Ready from a pod whose containers were ready. A pod that was unready before keeps its
-/// own old time.
-fn lost(pod: &WatchedPod) -> Option<Timestamp> {
-    let status = &pod.status;
-    let ready = status.condition("Ready").filter(|ready| ready.status != "True")?;
-    let was_ready = status.condition("ContainersReady").is_none_or(|containers| containers.status == "True");
-    ready.last_transition_time.filter(|_| was_ready)
+impl WatchedPod {
+    /// When the node controller took Ready from the pod, if its containers were ready. A pod that was unready before
+    /// keeps its own old time.
+    pub fn lost(&self) -> Option<Timestamp> {
+        let status = &self.status;
+        let ready = status.condition("Ready").filter(|ready| ready.status != "True")?;
+        let was_ready = status.condition("ContainersReady").is_none_or(|containers| containers.status == "True");
+        let taken = ready.last_transition_time.filter(|_| was_ready)?;
+        Some(taken).max(self.metadata.creation_timestamp)
+    }
 }
 
 /// The latest first start among the app containers. Where the object has lost it (after the second restart), the latest

@@ -171,6 +171,67 @@ fn an_evicted_pod_without_container_statuses_keeps_its_time() {
 }
 
 #[test]
+fn the_end_of_one_container_is_not_that_of_a_pod_another_of_which_still_waits() {
+    let ended = |exit: i32, at: &str| json!({"terminated": {"exitCode": exit, "startedAt": "2026-01-01T00:00:05Z", "finishedAt": at}});
+    let waits = || json!({"waiting": {"reason": "ContainerCreating"}});
+    let sandbox = |at: &str| json!([condition("PodReadyToStartContainers", "False", at)]);
+    let (init, strikes) = ("2026-01-01T00:10:00Z", "2026-01-01T01:00:00Z");
+    let initializing = || json!({"waiting": {"reason": "PodInitializing"}});
+    for (policy, init_state, app_state, conditions, since) in [
+        // activeDeadlineSeconds strikes while the app's image is pulled: the init container ended well long before.
+        ("Never", ended(0, init), waits(), sandbox(strikes), at(strikes)),
+        ("Never", ended(0, init), json!({}), sandbox(strikes), at(strikes)),
+        ("Never", ended(0, init), waits(), json!([]), None),
+        ("Never", ended(0, init), waits(), json!([condition("DisruptionTarget", "True", strikes)]), at(strikes)),
+        // The second init container was still to come.
+        ("Never", waits(), initializing(), sandbox(strikes), at(strikes)),
+        // A failed init container is the end of the pod, whatever waited for it; but not where it is tried again.
+        ("Never", ended(1, init), initializing(), sandbox(strikes), at(init)),
+        ("OnFailure", ended(1, init), initializing(), sandbox(strikes), at(strikes)),
+        ("Always", ended(1, init), initializing(), json!([]), None),
+        ("Never", ended(0, init), ended(0, strikes), sandbox("2026-01-01T01:00:09Z"), at(strikes)),
+    ] {
+        let mut object = pod(
+            "Failed",
+            json!({"conditions": conditions,
+            "initContainerStatuses": [{"name": "first", "state": ended(0, init)}, {"name": "i", "state": init_state}],
+            "containerStatuses": [{"name": "a", "state": app_state}]}),
+        );
+        object["spec"]["restartPolicy"] = json!(policy);
+        object["spec"]["initContainers"] = json!([{"name": "first"}, {"name": "i"}]);
+        let got = verdict(&object, json!({"failed": "1h"}), "2026-01-01T01:30:00Z");
+        assert_eq!((got.state, got.since), (State::Failed, since), "{object}");
+        assert_eq!(got.due, since == at(init), "{object}");
+    }
+}
+
+#[test]
+fn a_node_that_does_not_say_when_it_was_lost_is_lost_since_ready_was_taken_from_the_pod() {
+    let taken = "2026-01-01T05:00:00Z";
+    for (status, containers_ready, at_node, since) in [
+        ("False", "True", Value::Null, at(taken)),
+        ("Unknown", "True", json!("1970-01-01T00:00:00Z"), at(taken)),
+        ("False", "True", json!("2026-01-01T04:00:00Z"), at("2026-01-01T04:00:00Z")),
+        // Its own, from before the loss.
+        ("False", "False", Value::Null, None),
+        ("True", "True", Value::Null, None),
+    ] {
+        let ready = json!({"type": "Ready", "status": "Unknown", "lastTransitionTime": at_node});
+        let node: WatchedNode = serde_json::from_value(json!({"status": {"conditions": [ready]}})).unwrap();
+        let conditions =
+            [condition("Ready", status, taken), condition("ContainersReady", containers_ready, "2026-01-01T00:00:09Z")];
+        let object: WatchedPod = serde_json::from_value(pod("Running", json!({"conditions": conditions}))).unwrap();
+        let got = evaluate(
+            &object,
+            node.readiness(),
+            &resolve(&object.words(), &[]).thresholds,
+            time("2026-01-01T06:00:00Z"),
+        );
+        assert_eq!((got.state, got.since), (State::Unknown, since), "{status} {containers_ready} {at_node}");
+    }
+}
+
+#[test]
 fn the_grace_period_is_not_counted_twice() {
     // governor subtracts deletionGracePeriodSeconds from a deletionTimestamp that includes it.
     let mut stuck = pod("Running", json!({}));
@@ -311,6 +372,78 @@ fn a_running_sidecar_is_not_an_init_container_at_work() {
     assert_eq!(verdict(&waiting, json!({}), "2026-01-01T01:00:00Z").state, State::Initializing);
     waiting["spec"]["initContainers"] = json!([{"name": "sidecar", "restartPolicy": "Always"}]);
     assert_eq!(verdict(&waiting, json!({}), "2026-01-01T01:00:00Z").state, State::PendingScheduled);
+}
+
+#[test]
+fn a_sidecar_that_lost_its_last_run_with_the_sandbox_counts_from_its_start_in_this_life() {
+    let mut object = pod(
+        "Running",
+        json!({
+        "conditions": [condition("PodScheduled", "True", "2026-01-01T00:00:00Z"), condition("PodReadyToStartContainers", "True", "2026-01-01T05:00:00Z")],
+        "initContainerStatuses": [
+            {"name": "sidecar", "restartCount": 1, "started": true, "state": {"running": {"startedAt": "2026-01-01T05:30:00Z"}}},
+            {"name": "i", "restartCount": 1, "state": {"waiting": {"reason": "ErrImagePull"}},
+                "lastState": {"terminated": {"exitCode": 0, "startedAt": "2026-01-01T00:02:00Z", "finishedAt": "2026-01-01T00:03:00Z"}}}],
+        "containerStatuses": [{"name": "a", "restartCount": 1, "state": {"waiting": {"reason": "PodInitializing"}}}]}),
+    );
+    object["spec"]["initContainers"] = json!([{"name": "sidecar", "restartPolicy": "Always"}, {"name": "i"}]);
+    let got = verdict(&object, json!({"image_pull_backoff": "1h"}), "2026-01-01T06:00:00Z");
+    assert_eq!((got.state, got.since, got.due), (State::ImagePullBackoff, at("2026-01-01T05:30:00Z"), false));
+}
+
+#[test]
+fn a_sidecar_that_has_begun_and_lets_nothing_after_it_begin_is_initializing() {
+    let crashed = json!({"terminated": {"exitCode": 1, "startedAt": "2026-01-01T00:00:05Z", "finishedAt": "2026-01-01T00:00:06Z"}});
+    let runs = json!({"running": {"startedAt": "2026-01-01T00:00:05Z"}});
+    let loops = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let initializing = json!({"waiting": {"reason": "PodInitializing"}});
+    for (sidecar, started, last, behind, state) in [
+        (runs.clone(), json!(false), json!({}), None, State::Initializing),
+        (runs.clone(), json!(true), json!({}), None, State::PendingScheduled),
+        (runs.clone(), Value::Null, json!({}), None, State::PendingScheduled),
+        (loops.clone(), json!(false), crashed.clone(), None, State::Initializing),
+        // As dumps made by hand have it.
+        (loops, Value::Null, crashed.clone(), None, State::Initializing),
+        (crashed, Value::Null, json!({}), None, State::Initializing),
+        // Once one of them has begun, the next is still to come: between two of them the state stays.
+        (runs.clone(), json!(true), json!({}), Some(initializing.clone()), State::Initializing),
+        (
+            runs,
+            json!(true),
+            json!({}),
+            Some(json!({"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T00:10:00Z"}})),
+            State::PendingScheduled,
+        ),
+        (initializing.clone(), json!(false), json!({}), Some(initializing), State::PendingScheduled),
+    ] {
+        let mut statuses = vec![json!({"name": "sidecar", "started": started, "state": sidecar, "lastState": last})];
+        statuses.extend(behind.map(|state| json!({"name": "i", "started": false, "state": state})));
+        let mut object = pod("Pending", json!({"initContainerStatuses": statuses}));
+        object["spec"]["initContainers"] = json!([{"name": "sidecar", "restartPolicy": "Always"}, {"name": "i"}]);
+        assert_eq!(verdict(&object, json!({}), "2026-01-01T01:00:00Z").state, state, "{object}");
+    }
+}
+
+#[test]
+fn a_container_that_could_not_be_started_is_in_error_between_two_tries_and_ended_where_none_is_to_come() {
+    let failed = json!({"terminated": {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:30:00Z"}});
+    for (of_pod, of_container, state) in [
+        ("Always", Value::Null, State::ContainerError),
+        ("", Value::Null, State::ContainerError),
+        ("Never", Value::Null, State::Running),
+        // Kubernetes 1.34: a container may have a policy of its own.
+        ("Always", json!("Never"), State::Running),
+        ("Never", json!("OnFailure"), State::ContainerError),
+    ] {
+        let mut object = pod(
+            "Running",
+            json!({"containerStatuses": [{"name": "a", "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}},
+            {"name": "b", "state": failed}]}),
+        );
+        object["spec"]["restartPolicy"] = json!(of_pod);
+        object["spec"]["containers"] = json!([{"name": "a"}, {"name": "b", "restartPolicy": of_container}]);
+        assert_eq!(verdict(&object, json!({}), "2026-01-01T01:00:00Z").state, state, "{object}");
+    }
 }
 
 #[test]
