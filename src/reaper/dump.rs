@@ -4,6 +4,7 @@
 //! A pod is held in a few hundred bytes: its state, what a decision reads of it, and of its labels those that a policy
 //! asks for.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::policy::snapshot::Snapshot;
 use crate::reaper::input::DumpObject;
 use crate::reaper::table::VerdictRow;
 use crate::reaper::terms::{policy_name, speaks_to_the_watcher, watched};
-use crate::threshold::action::decide;
+use crate::threshold::action::{decide, named};
 use crate::threshold::owner::{OwnerObject, kinship};
 use crate::threshold::pod::OwnerReference;
 use crate::threshold::resolve::{PolicyThresholds, resolve};
@@ -72,6 +73,8 @@ struct HeldPod {
     node: Option<Arc<str>>,
     state: State,
     since: Option<Timestamp>,
+    /// When Ready was taken from it, for a node that does not say when it was lost.
+    lost: Option<Timestamp>,
     caveat: Option<Caveat>,
     subject: RemovalSubject,
     words: Option<Box<PodWords>>,
@@ -142,6 +145,9 @@ impl Dump {
             DumpObject::Node(node) => {
                 self.nodes.insert(node.metadata.name.clone(), node.readiness());
             }
+            DumpObject::NodeGone(name) => {
+                self.nodes.insert(name, NodeReadiness::Missing);
+            }
             DumpObject::Owner(owner) => {
                 let is_known = kinship(&owner.reference(), &self.rules.owners).is_some();
                 if !is_known && owner.metadata.controller().is_none() {
@@ -170,7 +176,7 @@ impl Dump {
         let mut subject = RemovalSubject::of(pod);
         subject.controller = subject.controller.map(|owner| self.reference(owner));
         let uid: Arc<str> = pod.metadata.uid.as_str().into();
-        if pod.metadata.labels.get("spark-role").is_some_and(|role| role == "driver") {
+        if !uid.is_empty() && pod.metadata.labels.get("spark-role").is_some_and(|role| role == "driver") {
             self.drivers.insert(uid.clone(), subject.controller.clone());
         }
         let standing = Standing::of(pod);
@@ -184,6 +190,7 @@ impl Dump {
             node: node.map(|node| self.text(node)),
             state: standing.state,
             since: standing.since,
+            lost: pod.lost(),
             caveat: standing.caveat,
             subject,
             words: words.map(Box::new),
@@ -280,9 +287,10 @@ impl Dump {
         for pod in self.pods.iter().flatten() {
             if let Some(owner) = &pod.subject.controller {
                 let (state, _) = self.node(pod).apply(pod.state, pod.since);
-                match siblings.get_mut(&owner.uid) {
+                let identity = identity(&pod.namespace, owner);
+                match siblings.get_mut(&*identity) {
                     Some(of_owner) => of_owner.count(state),
-                    None => siblings.entry(owner.uid.clone()).or_default().count(state),
+                    None => siblings.entry(identity.into_owned()).or_default().count(state),
                 }
             }
         }
@@ -292,7 +300,7 @@ impl Dump {
     fn node(&self, pod: &HeldPod) -> NodeReadiness {
         let known = pod.node.as_ref().and_then(|node| self.nodes.get(&**node));
         // One that is not in the dump counts as ready.
-        known.copied().unwrap_or(NodeReadiness::Unheard)
+        known.copied().unwrap_or(NodeReadiness::Unheard).dated_by(pod.lost)
     }
 
     fn resolved(
@@ -337,7 +345,7 @@ impl Dump {
         }
         let (state, _) = self.node(pod).apply(pod.state, pod.since);
         Circumstances {
-            siblings: siblings.get(&owner.uid).copied().unwrap_or_default().without(state),
+            siblings: siblings.get(&*identity(&pod.namespace, owner)).copied().unwrap_or_default().without(state),
             removed_alone: 0,
             job: object.and_then(OwnerObject::job_budget),
             is_elastic: object.is_some_and(OwnerObject::is_elastic)
@@ -361,6 +369,14 @@ fn asks_for_namespace_labels(policy: &Policy) -> bool {
             .namespaces
             .as_ref()
             .is_some_and(|selector| selector.requirements().iter().any(|requirement| by_label(&requirement.key)))
+}
+
+/// What tells an owner from others: its uid, or where a dump has none its kind and name.
+fn identity<'o>(namespace: &str, owner: &'o OwnerReference) -> Cow<'o, str> {
+    if owner.uid.is_empty() {
+        return format!("{namespace}/{}/{}", owner.group(), named(owner)).into();
+    }
+    Cow::Borrowed(&owner.uid)
 }
 
 /// What makes two states those of one pod: its uid, or where a dump has none its name.

@@ -9,8 +9,10 @@ use std::io::{self, BufRead};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use crate::threshold::owner::OwnerObject;
+use crate::threshold::owner::{OwnerObject, known_kinds};
+use crate::threshold::pod::Spec;
 use crate::threshold::{WatchedNode, WatchedPod};
 
 mod json;
@@ -18,6 +20,9 @@ mod yaml;
 
 /// Texts of objects that cannot be read that are kept; a dump may hold 100,000.
 const NAMED: usize = 50;
+
+/// How many Lists, arrays and watch events may hold one another: more are no dump, and each costs the stack.
+const DEEPEST: usize = 8;
 
 /// An object of a dump.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +35,8 @@ pub enum DumpObject {
     Namespace(String, BTreeMap<String, String>),
     /// A node.
     Node(Box<WatchedNode>),
+    /// The name of a node that is gone, by a watch event.
+    NodeGone(String),
     /// Anything else, which may own pods.
     Owner(Box<OwnerObject>),
 }
@@ -86,7 +93,7 @@ pub fn read_dump<R: BufRead>(
     mut input: R,
     on_object: &mut dyn FnMut(DumpObject) -> bool,
 ) -> (Contents, Result<(), InputError>) {
-    let mut sink = Sink { on_object, contents: Contents::default(), documents: 0, lists: 0, used: 0 };
+    let mut sink = Sink { on_object, contents: Contents::default(), documents: 0, lists: 0, used: 0, depth: 0 };
     let read = match first_byte(&mut input) {
         Err(error) => Err(InputError::Read(error)),
         Ok(None) => Err(InputError::Empty),
@@ -110,6 +117,8 @@ struct Sink<'a> {
     lists: usize,
     /// Objects that are no pods and were wanted.
     used: usize,
+    /// How many Lists, arrays and events hold what is read now.
+    depth: usize,
 }
 
 /// What an object is, and how it is called.
@@ -136,64 +145,120 @@ struct Envelope<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-impl Sink<'_> {
-    /// Takes an object. Inside a PodList the items carry no kind; a document without one is nothing known.
-    fn take(&mut self, raw: &RawValue, which: &dyn Fn() -> String, default_kind: &str) {
-        self.take_as(raw, which, default_kind, false);
-    }
+/// What an object is that carries no kind.
+#[derive(Debug, Clone, Copy)]
+enum Untold<'k> {
+    /// A document of its own: nothing known.
+    Nothing,
+    /// An item of an array, or of a List that tells no kind: a pod, unless it looks like something else.
+    Likely,
+    /// An item of a List that tells: a pod in a PodList straight from the API.
+    Told(&'k str),
+}
 
-    fn take_as(&mut self, raw: &RawValue, which: &dyn Fn() -> String, default_kind: &str, gone: bool) {
-        match serde_json::from_str::<WatchedPod>(raw.get()) {
-            Ok(pod) => {
-                let kind = if pod.kind.is_empty() { default_kind } else { &pod.kind };
-                if kind == "Pod" && (!pod.metadata.uid.is_empty() || pod.metadata.creation_timestamp.is_some()) {
-                    self.contents.pods += 1;
-                    let pod = Box::new(pod);
-                    (self.on_object)(if gone { DumpObject::Gone(pod) } else { DumpObject::Pod(pod) });
-                    return;
-                }
-                if pod.kind.is_empty() && self.open(raw, which) {
-                    return;
-                }
-                match kind {
-                    "Pod" => {
-                        let why = "it has neither a metadata.uid nor a metadata.creationTimestamp, as every object of the \
-                                   API has; give the output of `kubectl get pods -o json`";
-                        self.refuse(raw, which, why);
-                    }
-                    "Namespace" => {
-                        let metadata = pod.metadata;
-                        self.pass(DumpObject::Namespace(metadata.name, metadata.labels), "Namespace");
-                    }
-                    kind => self.other(raw, which, kind),
-                }
-            }
-            Err(_) => {
-                let identity: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
-                match identity.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(default_kind) {
-                    "Pod" => self.refuse(raw, which, &why(raw)),
-                    kind => self.other(raw, which, kind),
-                }
-            }
+impl<'k> Untold<'k> {
+    fn in_list(kind: &'k str) -> Self {
+        match kind {
+            "" | "List" => Self::Likely,
+            _ => Self::Told(kind.strip_suffix("List").unwrap_or(kind)),
         }
     }
 
-    /// Takes what a watch event holds. Says whether it was one.
-    fn open(&mut self, raw: &RawValue, which: &dyn Fn() -> String) -> bool {
-        let Ok(Envelope { event: Some(event), object: Some(object), .. }) = serde_json::from_str(raw.get()) else {
-            return false;
+    fn kind(self) -> &'k str {
+        match self {
+            Self::Nothing => "",
+            Self::Likely => "Pod",
+            Self::Told(kind) => kind,
+        }
+    }
+}
+
+impl Sink<'_> {
+    /// Takes an object.
+    fn take(&mut self, raw: &RawValue, which: &dyn Fn() -> String, untold: Untold<'_>) {
+        self.take_as(raw, which, untold, false);
+    }
+
+    fn take_as(&mut self, raw: &RawValue, which: &dyn Fn() -> String, untold: Untold<'_>, gone: bool) {
+        // A sequence would be read as the fields of a pod.
+        if raw.get().starts_with('[')
+            && let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(raw.get())
+        {
+            return self.each(raw, &items, which, untold);
+        }
+        let Ok(pod) = serde_json::from_str::<WatchedPod>(raw.get()) else {
+            let identity: Identity = serde_json::from_str(raw.get()).unwrap_or_default();
+            return match identity.kind.as_deref().filter(|kind| !kind.is_empty()).unwrap_or_else(|| untold.kind()) {
+                "Pod" | "Namespace" => self.refuse(raw, which, &why(raw)),
+                kind => self.other(raw, which, kind, gone),
+            };
         };
-        match event.as_str() {
-            "BOOKMARK" => {}
-            "ERROR" => self.refuse(raw, which, "the watch ended in an error"),
-            event => self.take_as(object, which, "", event == "DELETED"),
+        let is_object = !pod.metadata.uid.is_empty() || pod.metadata.creation_timestamp.is_some();
+        if !is_object && pod.kind.is_empty() && self.open(raw, which, untold) {
+            return;
+        }
+        match if pod.kind.is_empty() { untold.kind() } else { &pod.kind } {
+            "Pod" if !is_object => {
+                let why = "it has neither a metadata.uid nor a metadata.creationTimestamp, as every object of the API \
+                           has; give the output of `kubectl get pods -o json`";
+                self.refuse(raw, which, why);
+            }
+            "Pod" if pod.kind.is_empty() && matches!(untold, Untold::Likely) && is_another(raw, &pod) => {
+                self.refuse(raw, which, "it has no kind, and fields that no pod has");
+            }
+            "Pod" => {
+                self.contents.pods += 1;
+                let pod = Box::new(pod);
+                (self.on_object)(if gone { DumpObject::Gone(pod) } else { DumpObject::Pod(pod) });
+            }
+            "Namespace" => {
+                let metadata = pod.metadata;
+                self.pass(DumpObject::Namespace(metadata.name, metadata.labels), "Namespace");
+            }
+            kind => self.other(raw, which, kind, gone),
+        }
+    }
+
+    /// Takes what a watch event or a List without a kind holds. Says whether it was one.
+    fn open(&mut self, raw: &RawValue, which: &dyn Fn() -> String, untold: Untold<'_>) -> bool {
+        match serde_json::from_str(raw.get()) {
+            Ok(Envelope { event: Some(event), object: Some(object), .. }) => match event.as_str() {
+                "BOOKMARK" => {}
+                "ERROR" => self.refuse(raw, which, "the watch ended in an error"),
+                event => {
+                    self.within(raw, which, |sink| sink.take_as(object, which, Untold::Nothing, event == "DELETED"))
+                }
+            },
+            Ok(Envelope { items: Some(items), .. }) => self.each(raw, &items, which, untold),
+            _ => return false,
         }
         true
     }
 
-    fn other(&mut self, raw: &RawValue, which: &dyn Fn() -> String, kind: &str) {
+    /// Takes the items of a List or an array that another one holds.
+    fn each(&mut self, raw: &RawValue, items: &[&RawValue], which: &dyn Fn() -> String, untold: Untold<'_>) {
+        self.lists += 1;
+        self.within(raw, which, |sink| {
+            for (index, item) in items.iter().enumerate() {
+                sink.take(item, &|| format!("item {index} of {}", which()), untold);
+            }
+        });
+    }
+
+    fn within(&mut self, raw: &RawValue, which: &dyn Fn() -> String, take: impl FnOnce(&mut Self)) {
+        if self.depth == DEEPEST {
+            self.refuse(raw, which, "Lists in Lists, deeper than any dump has them");
+            return;
+        }
+        self.depth += 1;
+        take(self);
+        self.depth -= 1;
+    }
+
+    fn other(&mut self, raw: &RawValue, which: &dyn Fn() -> String, kind: &str, gone: bool) {
         if kind == "Node" {
-            match serde_json::from_str(raw.get()) {
+            match serde_json::from_str::<WatchedNode>(raw.get()) {
+                Ok(node) if gone => self.pass(DumpObject::NodeGone(node.metadata.name), kind),
                 Ok(node) => self.pass(DumpObject::Node(Box::new(node)), kind),
                 Err(error) => self.refuse(raw, which, &without_place(&error.to_string())),
             }
@@ -202,14 +267,15 @@ impl Sink<'_> {
         if kind.ends_with("List")
             && let Ok(Envelope { items: Some(items), .. }) = serde_json::from_str(raw.get())
         {
-            self.lists += 1;
-            for (index, item) in items.into_iter().enumerate() {
-                self.take(item, &|| format!("item {index} of {}", which()), item_kind(kind));
-            }
+            self.each(raw, &items, which, Untold::in_list(kind));
             return;
         }
         match serde_json::from_str::<OwnerObject>(raw.get()) {
             Ok(owner) if !owner.metadata.uid.is_empty() => self.pass(DumpObject::Owner(Box::new(owner)), kind),
+            // What a verdict would be without it may be another one.
+            Err(error) if known_kinds().any(|(_, known)| known == kind) => {
+                self.refuse(raw, which, &without_place(&error.to_string()));
+            }
             _ => self.skip(kind),
         }
     }
@@ -276,10 +342,14 @@ fn first_byte(input: &mut impl BufRead) -> io::Result<Option<u8>> {
     }
 }
 
-/// The kind of items that carry none, as in a PodList straight from the API.
-fn item_kind(list_kind: &str) -> &str {
-    match list_kind {
-        "" | "List" => "Pod",
-        _ => list_kind.strip_suffix("List").unwrap_or(list_kind),
-    }
+/// Whether what does not say its kind is no pod: a Job, a Service or a ConfigMap out of a list of theirs.
+fn is_another(raw: &RawValue, pod: &WatchedPod) -> bool {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let of_pods = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let is_foreign = |spec: &&RawValue| {
+        let said = serde_json::from_str::<Value>(spec.get()).unwrap_or_default();
+        !said.is_null() && said != json!({})
+    };
+    fields.keys().any(|field| !of_pods.contains(&field.as_str()))
+        || pod.spec == Spec::default() && fields.get("spec").is_some_and(is_foreign)
 }

@@ -208,11 +208,12 @@ fn closing(rows: &[VerdictRow], now: Timestamp) -> String {
 /// How often each action would be taken: an owner goes once, however many of its pods are due.
 fn actions(rows: &[VerdictRow]) -> Vec<String> {
     let mut pods: BTreeMap<Action, usize> = BTreeMap::new();
-    let mut owners: HashSet<(&str, &str)> = HashSet::new();
+    let mut owners: HashSet<(&str, Option<&str>, Option<&str>)> = HashSet::new();
     for row in rows.iter().filter(|row| row.due) {
         *pods.entry(row.action).or_default() += 1;
         if row.action == Action::DeleteOwner {
-            owners.insert((&row.namespace, row.owner_uid.as_deref().unwrap_or_default()));
+            // A dump may hold owners without a uid.
+            owners.insert((&row.namespace, row.owner.as_deref(), row.owner_uid.as_deref()));
         }
     }
     let words = pods.into_iter().map(|(action, pods)| match (action, pods) {

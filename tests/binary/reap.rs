@@ -233,6 +233,11 @@ fn every_form_of_input_is_read() {
         (json!([pod("a"), pod("b")]).to_string(), vec!["a", "b"]),
         (format!("{}{}", event("ADDED", pod("a")), event("BOOKMARK", pod("b"))), vec!["a"]),
         (format!("--- {}\n--- {}\n", event("MODIFIED", pod("a")), json!([pod("b")])), vec!["a", "b"]),
+        (json!([[pod("a")], [pod("b"), [pod("c")]]]).to_string(), vec!["a", "b", "c"]),
+        (format!("--- {}\n", json!([[pod("a")], {"kind": "List", "items": [[pod("b")]]}])), vec!["a", "b"]),
+        (listed("List", json!([{"items": [pod("a")]}, pod("b")])), vec!["a", "b"]),
+        (json!([[event("ADDED", pod("a"))], event("ADDED", json!({"kind": "List", "items": [pod("b")]}))]).to_string(), vec!["a", "b"]),
+        (json!([{"metadata": {"name": "a", "uid": "u"}, "spec": {"nodeName": "n"}}, bare("b")]).to_string(), vec!["a", "b"]),
         (json!({"status": {}, "metadata": {"name": "late", "uid": "u"}, "kind": "Pod"}).to_string(), vec!["late"]),
         ("kind: Pod\nmetadata: {name: a, uid: u}\n---\n---\nkind: List\nitems:\n- kind: Pod\n  metadata:\n    name: b\n    creationTimestamp: 2026-01-01T00:00:00Z\n".to_owned(), vec!["a", "b"]),
         (format!("---\n{}\n---\n{}\n", pod("a"), pod("b")), vec!["a", "b"]),
@@ -242,6 +247,66 @@ fn every_form_of_input_is_read() {
         let (names, contents, read) = names(&input);
         read.unwrap_or_else(|error| panic!("{input}: {error}"));
         assert_eq!((names, contents.unreadable), (expect.iter().map(ToString::to_string).collect(), vec![]), "{input}");
+    }
+}
+
+#[test]
+fn what_says_no_kind_and_is_no_pod_is_not_judged_as_one() {
+    // `kubectl get --raw /apis/batch/v1/jobs | jq .items`, and a JobList whose keys were sorted.
+    let of = |rest: Value| {
+        let mut object =
+            json!({"metadata": {"name": "o", "namespace": "ns", "uid": "u", "creationTimestamp": CREATED}});
+        object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        object
+    };
+    for other in [
+        of(
+            json!({"spec": {"parallelism": 1, "template": {"spec": {"containers": [{"name": "c"}]}}}, "status": {"active": 1}}),
+        ),
+        of(json!({"spec": {"replicas": 1, "template": {}}, "status": {"replicas": 1}})),
+        of(json!({"spec": {"clusterIP": "10.0.0.1"}, "status": {"loadBalancer": {}}})),
+        of(
+            json!({"spec": {"podCIDR": "10.0.0.0/24"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        ),
+        of(json!({"data": {"key": "value"}})),
+        of(json!({"involvedObject": {"kind": "Pod"}, "reason": "Failed"})),
+    ] {
+        for input in [
+            json!([other, pod("a")]),
+            json!({"items": [other, pod("a")]}),
+            json!({"kind": "List", "items": [[other], pod("a")]}),
+        ] {
+            let (names, contents, read) = names(&input.to_string());
+            read.unwrap();
+            assert_eq!((names, contents.unreadable_count), (vec!["a".to_owned()], 1), "{input}");
+            assert!(contents.unreadable[0].contains("(ns/o): it has no kind"), "{:?}", contents.unreadable);
+        }
+    }
+}
+
+#[test]
+fn what_is_nested_deeper_than_any_dump_is_refused_and_does_not_end_the_program() {
+    let nested = |open: &str, close: &str| {
+        format!("[{}{}{}, {}]", open.repeat(20_000), pod("deep"), close.repeat(20_000), pod("a"))
+    };
+    for (open, close) in [(r#"{"kind":"List","items":["#, "]}"), ("[", "]"), (r#"{"type":"ADDED","object":"#, "}")] {
+        let (names, contents, read) = names(&nested(open, close));
+        read.unwrap();
+        assert_eq!((names, contents.unreadable_count), (vec!["a".to_owned()], 1), "{open}");
+        assert!(contents.unreadable[0].contains("deeper than any dump"), "{:?}", contents.unreadable);
+    }
+}
+
+#[test]
+fn what_a_verdict_would_read_is_named_where_it_cannot_be_read() {
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "ns", "uid": "j"}, "spec": {"backoffLimit": "six"}});
+    let namespace = json!({"kind": "Namespace", "metadata": {"name": "ns", "labels": 5}});
+    let node = json!({"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions": 5}});
+    for (object, called) in [(job, "(ns/j)"), (namespace, "(default/ns)"), (node, "(default/n)")] {
+        let (names, contents, read) = names(&list(&[pod("a"), object, pod("b")]));
+        read.unwrap();
+        assert_eq!((names, contents.unreadable_count), (vec!["a".to_owned(), "b".to_owned()], 1));
+        assert!(contents.unreadable[0].contains(called), "{:?}", contents.unreadable);
     }
 }
 
@@ -381,6 +446,49 @@ fn what_siblings_do_and_who_owns_the_owner_is_read_out_of_the_dump_whatever_its_
     assert_eq!(climbed[0]["owner"], "Operation/op");
     let spent = json_of(&list(&[job, waits, running("works", "Job", "j")])).0;
     assert_eq!(spent[0]["action"], "report", "{}", spent[0]["reason"]);
+}
+
+#[test]
+fn owners_without_a_uid_are_told_apart_by_their_names() {
+    let of = |name: &str, owner: &str, phase: &str| {
+        let mut pod = running(name, "Job", owner);
+        pod["metadata"]["ownerReferences"][0].as_object_mut().unwrap().remove("uid");
+        pod["status"]["phase"] = json!(phase);
+        pod
+    };
+    let (rows, _) = json_of(&list(&[of("waits", "one", "Pending"), of("works", "two", "Running")]));
+    assert_eq!(
+        (&rows[0]["action"], &rows[0]["owner"]),
+        (&json!("delete-owner"), &json!("Job/one")),
+        "{}",
+        rows[0]["reason"]
+    );
+    let (rows, _) = json_of(&list(&[of("waits", "one", "Pending"), of("works", "one", "Running")]));
+    assert_eq!(rows[0]["action"], "delete", "{}", rows[0]["reason"]);
+    let (table, _) =
+        table_of(&list(&[of("a", "one", "Running"), of("b", "two", "Running"), of("c", "two", "Running")]), false);
+    assert!(table.contains("3 due (2 delete-owner for 3 pods)"), "{table}");
+    let mut executor = of("executor", "driver", "Running");
+    executor["metadata"]["labels"] = json!({"spark-role": "executor"});
+    executor["metadata"]["ownerReferences"][0]["apiVersion"] = json!("v1");
+    executor["metadata"]["ownerReferences"][0]["kind"] = json!("Pod");
+    let mut other = running("driver", "SparkApplication", "other");
+    other["metadata"]["ownerReferences"][0]["apiVersion"] = json!("sparkoperator.k8s.io/v1beta2");
+    other["metadata"]["labels"] = json!({"spark-role": "driver"});
+    other["metadata"].as_object_mut().unwrap().remove("uid");
+    let (rows, _) = json_of(&list(&[executor, other]));
+    assert_ne!(rows[0]["owner"], "SparkApplication/other", "a driver without a uid is nobody's");
+}
+
+#[test]
+fn a_node_that_a_watch_saw_go_holds_its_pods() {
+    let node = |status: &str| json!({"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions": [{"type": "Ready", "status": status}]}});
+    let event = |kind: &str, object: Value| json!({"type": kind, "object": object}).to_string();
+    let pod = event("ADDED", running("run", "Job", "j"));
+    let due = |input: String| json_of(&input).0[0]["due"].clone();
+    assert_eq!(due(format!("{pod}{}", event("ADDED", node("True")))), true);
+    assert_eq!(due(format!("{pod}{}{}", event("ADDED", node("True")), event("DELETED", node("True")))), false);
+    assert_eq!(due(format!("{pod}{}{}", event("DELETED", node("True")), event("ADDED", node("True")))), true);
 }
 
 #[test]

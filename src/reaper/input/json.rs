@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{InputError, Sink, item_kind};
+use super::{InputError, Sink, Untold};
 
 /// From the reader, since a dump of a whole cluster does not fit a buffer; the items are decoded from slices.
 pub(super) fn read(input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputError> {
@@ -48,7 +48,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
     /// What `jq '[.items[]]'` leaves of a List.
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         self.0.lists += 1;
-        Items { sink: self.0, kind: "Pod".to_owned() }.visit_seq(seq)
+        Items { sink: self.0, of: Untold::Likely }.visit_seq(seq)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
                 "kind" => kind = map.next_value::<Option<String>>()?.unwrap_or_default(),
                 "items" => {
                     is_list = true;
-                    let items = Items { sink: &mut *sink, kind: item_kind(&kind).to_owned() };
+                    let items = Items { sink: &mut *sink, of: Untold::in_list(&kind) };
                     map.next_value_seed(items)?;
                 }
                 "apiVersion" | "metadata" | "spec" | "status" | "type" | "object" => {
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
         }
         let which = format!("document {}", sink.documents);
         let whole = whole(&kind, &parts).map_err(serde::de::Error::custom)?;
-        sink.take(&whole, &|| which.clone(), "");
+        sink.take(&whole, &|| which.clone(), Untold::Nothing);
         Ok(())
     }
 }
@@ -97,7 +97,7 @@ fn whole(kind: &str, parts: &[(String, Box<RawValue>)]) -> Result<Box<RawValue>,
 /// The items of a List, one after the other.
 struct Items<'a, 'b> {
     sink: &'a mut Sink<'b>,
-    kind: String,
+    of: Untold<'a>,
 }
 
 impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
         let mut index = 0_usize;
         // Two passes, over the stream and over the item's own text, cost less than one over the stream byte by byte.
         while let Some(raw) = seq.next_element::<Box<RawValue>>()? {
-            self.sink.take(&raw, &|| format!("item {index}"), &self.kind);
+            self.sink.take(&raw, &|| format!("item {index}"), self.of);
             index += 1;
         }
         Ok(())

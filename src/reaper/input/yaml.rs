@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
-use super::{InputError, Sink, item_kind};
+use super::{InputError, Sink, Untold};
 
 pub(super) fn read(mut input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputError> {
     // The bounds are for texts that strangers send; this one is the caller's own file. Alias bombs stay refused.
@@ -22,22 +22,22 @@ pub(super) fn read(mut input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), I
         let document = document.map_err(|error| InputError::Yaml(Box::new(error)))?;
         let which = format!("document {}", sink.documents);
         let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let (items, kind) = match &document {
-            Value::Array(items) => (Some(items.as_slice()), "Pod"),
+        let (items, untold) = match &document {
+            Value::Array(items) => (Some(items.as_slice()), Untold::Likely),
             _ => match document.get("items") {
-                Some(Value::Array(items)) => (Some(items.as_slice()), item_kind(kind)),
-                Some(Value::Null) => (Some([].as_slice()), kind),
-                _ => (None, ""),
+                Some(Value::Array(items)) => (Some(items.as_slice()), Untold::in_list(kind)),
+                Some(Value::Null) => (Some([].as_slice()), Untold::Nothing),
+                _ => (None, Untold::Nothing),
             },
         };
         match items {
             Some(items) => {
                 sink.lists += 1;
                 for (index, item) in items.iter().enumerate() {
-                    take_value(sink, item, &|| format!("item {index} of {which}"), kind)?;
+                    take_value(sink, item, &|| format!("item {index} of {which}"), untold)?;
                 }
             }
-            None => take_value(sink, &document, &|| which.clone(), kind)?,
+            None => take_value(sink, &document, &|| which.clone(), untold)?,
         }
         sink.documents += 1;
     }
@@ -49,9 +49,9 @@ fn take_value(
     sink: &mut Sink<'_>,
     value: &Value,
     which: &dyn Fn() -> String,
-    default_kind: &str,
+    untold: Untold<'_>,
 ) -> Result<(), InputError> {
     let raw = serde_json::value::to_raw_value(value).map_err(InputError::Json)?;
-    sink.take(&raw, which, default_kind);
+    sink.take(&raw, which, untold);
     Ok(())
 }
