@@ -13,6 +13,7 @@ mod install;
 mod lab;
 mod load;
 mod page;
+mod replica;
 mod scale;
 mod told;
 mod watcher;
@@ -89,14 +90,17 @@ impl Lab {
     /// The image, and the overlay that all tests share; empty of policies.
     async fn installed(&self) {
         static IMPORTED: std::sync::Once = std::sync::Once::new();
-        IMPORTED.call_once(|| {
-            let root = tempfile::tempdir().unwrap();
-            image::stowage(root.path());
-            self.import(IMAGE, root.path(), &["/usr/bin/stowage"]);
-        });
+        IMPORTED.call_once(|| self.import_stowage(IMAGE, Path::new(env!("CARGO_BIN_EXE_stowage"))));
         self.install(&overlay());
         self.no_policies();
         until("caBundle is written", async || self.bundle().await.is_some()).await;
+    }
+
+    /// Gives every node an image of this Stowage.
+    fn import_stowage(&self, image: &str, binary: &Path) {
+        let root = tempfile::tempdir().unwrap();
+        image::stowage(binary, root.path());
+        self.import(image, root.path(), &["/usr/bin/stowage"]);
     }
 
     fn no_policies(&self) {
@@ -162,7 +166,7 @@ impl Lab {
             String::from_utf8_lossy(&output.stdout).into_owned()
         };
         let logs = Command::new("sh")
-            .args(["-c", "tail -n 5 \"$0\"/podlogs/stowage_*/stowage/*.log"])
+            .args(["-c", "tail -n 5 \"$0\"/node*/podlogs/stowage_*/stowage/*.log"])
             .arg(&self.folder)
             .output();
         [

@@ -4,24 +4,23 @@
 //! and not one that came up bare.
 
 use std::{
-    process::{Command, Stdio},
+    path::Path,
+    process::Command,
     sync::Once,
     time::{Duration, Instant},
 };
 
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use super::{
-    SECOND,
+    IMAGE, SECOND,
     image::run,
     lab::{self, Lab},
     load::{Load, Loss, Lost, NAME, Tally, VARIABLE, creations},
-    overlay, policy, say, unscheduled, until, variable,
+    overlay, policy,
+    replica::metric,
+    say, unscheduled, until, variable,
 };
 use crate::cluster::skipped;
 
@@ -30,7 +29,7 @@ const REGISTRATION: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhoo
 const SECRET: &str = "/api/v1/namespaces/stowage/secrets/stowage-certificates";
 
 /// The lab, where creations under failures were asked for.
-fn shared() -> Option<&'static Lab> {
+pub(super) fn shared() -> Option<&'static Lab> {
     static SAID: Once = Once::new();
     if creations().is_none() {
         SAID.call_once(|| skipped("STOWAGE_E2E_CREATIONS is not set: nothing was killed while pods are created"));
@@ -40,7 +39,7 @@ fn shared() -> Option<&'static Lab> {
 }
 
 /// Installed, with the policy of the load in force.
-async fn loaded(lab: &'static Lab, failure_policy: &str) {
+pub(super) async fn loaded(lab: &'static Lab, failure_policy: &str) {
     lab.installed().await;
     lab.namespace(NAME, json!({})).await;
     let fail = json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": failure_policy}]);
@@ -56,17 +55,11 @@ async fn loaded(lab: &'static Lab, failure_policy: &str) {
 
 /// How many requests a replica has answered with a patch.
 async fn patched(replica: &Value) -> Option<f64> {
-    let ip = replica["status"]["podIP"].as_str()?;
-    let mut stream = TcpStream::connect((ip, 8080)).await.ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.ok()?;
-    let mut metrics = String::new();
-    stream.read_to_string(&mut metrics).await.ok()?;
-    let start = "stowage_requests_total{outcome=\"patched\"} ";
-    metrics.lines().find_map(|line| line.strip_prefix(start))?.parse().ok()
+    metric(replica, "stowage_requests_total{outcome=\"patched\"}").await
 }
 
 /// The replica that the API server keeps to.
-async fn serving(lab: &Lab, load: &Load) -> Value {
+pub(super) async fn serving(lab: &Lab, load: &Load) -> Value {
     let replicas = lab.replicas().await;
     let mut before = Vec::new();
     for replica in &replicas {
@@ -104,7 +97,7 @@ impl Tally {
     }
 
     /// Nothing was lost.
-    fn is_whole(&self, what: &str, since: Instant) {
+    pub(super) fn is_whole(&self, what: &str, since: Instant) {
         self.say(what, since);
         assert!(self.losses.is_empty(), "{what}: {:?}", self.losses);
     }
@@ -305,30 +298,36 @@ async fn two_replicas_rolled_cost_no_creation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_drained_costs_no_creation() {
+async fn a_node_drained_moves_both_replicas_to_the_other_and_costs_no_creation() {
     let Some(lab) = shared() else { return };
     let _turn = lab.turn().await;
+    let [first, second] = lab.two_nodes();
+    lab.import_stowage(IMAGE, Path::new(env!("CARGO_BIN_EXE_stowage")));
     loaded(lab, "Fail").await;
     let load = Load::begin(lab);
-    load.more(50).await;
-    let before = lab.replicas().await;
     let begun = Instant::now();
-    let drain = ["drain", "node1", "--pod-selector=app.kubernetes.io/name=stowage", "--timeout=120s"];
-    let mut drain = lab.kubectl().args(drain).stdout(Stdio::null()).spawn().unwrap();
-    // The budget holds the second replica on the node that is shut, until its replacement is ready elsewhere; there is
-    // one node, so it is opened again.
-    tokio::time::sleep(SECOND * 6).await;
-    assert!(drain.try_wait().unwrap().is_none(), "the disruption budget lets both go");
-    run(lab.kubectl().args(["uncordon", "node1"]));
-    until("drained", async || drain.try_wait().unwrap().is_some()).await;
-    assert!(drain.wait().unwrap().success());
-    lab.await_replicas();
-    for replica in lab.replicas().await {
-        assert!(before.iter().all(|gone| gone["metadata"]["uid"] != replica["metadata"]["uid"]));
+    for [from, to] in [[first, second], [second, first]] {
+        load.more(50).await;
+        let of_node = async |node: &str| {
+            let replicas = lab.replicas().await;
+            replicas.iter().filter(|replica| replica["spec"]["nodeName"] == node).count()
+        };
+        assert_eq!([of_node(from).await, of_node(to).await], [2, 0]);
+        run(lab.kubectl().args(["uncordon", to]));
+        let drained = Instant::now();
+        let drain = ["drain", from, "--pod-selector=app.kubernetes.io/name=stowage", "--timeout=120s"];
+        let drain = lab.kubectl().args(drain).output().unwrap();
+        let says = String::from_utf8(drain.stderr).unwrap();
+        assert!(drain.status.success(), "{says}");
+        assert!(says.contains("violate the pod's disruption budget"), "the budget lets both go at once: {says}");
+        lab.await_replicas();
+        lab.gone_are_gone().await;
+        assert_eq!([of_node(from).await, of_node(to).await], [0, 2]);
+        say(&format!("{from} drained in {:?}", drained.elapsed()));
     }
     let took = begun.elapsed();
     load.more(100).await;
-    load.end().await.is_whole(&format!("drained in {took:?}"), begun);
+    load.end().await.is_whole(&format!("both nodes drained in turn in {took:?}"), begun);
 }
 
 fn stowage(lab: &Lab) -> Command {

@@ -20,10 +20,10 @@ pub(super) fn tools(root: &Path) {
     }
 }
 
-/// A folder with what the image of Stowage holds, as the Dockerfile makes it.
-pub(super) fn stowage(root: &Path) {
+/// A folder with what the image of this Stowage holds, as the Dockerfile makes it.
+pub(super) fn stowage(binary: &Path, root: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/image-root");
-    run(Command::new(script).arg(env!("CARGO_BIN_EXE_stowage")).arg(root));
+    run(Command::new(script).arg(binary).arg(root));
 }
 
 /// An archive, as containerd imports it, of an image with this name, content and program.

@@ -1,8 +1,10 @@
-//! A whole Kubernetes on this machine: control plane and one node that runs pods.
+//! A whole Kubernetes on this machine: control plane and a node that runs pods, or two of them.
 //!
 //! It lives on a bridge of its own: address 1 of the bridge's network is the API server's and the `kubernetes` Service's,
 //! so that in-cluster clients find it without kube-proxy; pods have the addresses from 100 on. A shell keeps the list of
 //! what was started and ends it with the test process.
+
+mod node;
 
 use std::{
     fs,
@@ -15,18 +17,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
 use stowage::certs::issue::{Authority, DAY};
 
-use super::image::{self, run};
+use super::image::run;
 use crate::cluster::{Cluster, TOKEN, find, now, skipped};
 
-/// Control plane and node.
+/// Control plane and nodes.
 pub(crate) struct Lab {
     pub(crate) cluster: Cluster,
     pub(crate) folder: PathBuf,
+    /// The bridge's, and what the cgroups are named after.
+    name: String,
     address: IpAddr,
-    programs: Mutex<Vec<(String, Child)>>,
+    /// Each by its folder and name.
+    programs: Mutex<Vec<(PathBuf, Child)>>,
     pub(super) kubeconfig: PathBuf,
     /// One test at a time: they kill what the others need.
     turn: tokio::sync::Mutex<()>,
@@ -95,13 +99,14 @@ impl Lab {
             cluster: Cluster::at(SocketAddr::new(address, 443), &ca_pem),
             kubeconfig: folder.join("kubeconfig"),
             folder,
+            name,
             address,
             programs: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             _keeper: keeper,
         };
         lab.control_plane(&authority, &network);
-        lab.node(&name, &network);
+        lab.start_node(node::FIRST, lab.address);
         lab
     }
 
@@ -123,58 +128,37 @@ impl Lab {
     /// Sends one of our programs a signal, by its pid.
     pub(crate) fn signal(&self, program: &str, signal: &str) {
         let programs = self.programs.lock().unwrap();
-        let (_, child) = programs.iter().find(|(name, _)| name == program).unwrap();
+        let (_, child) = programs.iter().find(|(name, _)| *name == self.folder.join(program)).unwrap();
         run(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]));
     }
 
     /// Kills the API server and starts it again; back when it is ready.
     pub(crate) fn restart_apiserver(&self) {
+        self.restart_apiserver_with(&[]);
+    }
+
+    /// The same, with these flags beside those that it always has.
+    pub(crate) fn restart_apiserver_with(&self, flags: &[&str]) {
         self.signal("kube-apiserver", "KILL");
         let mut programs = self.programs.lock().unwrap();
-        let at = programs.iter().position(|(name, _)| name == "kube-apiserver").unwrap();
+        let at = programs.iter().position(|(name, _)| *name == self.folder.join("kube-apiserver")).unwrap();
         let (_, mut child) = programs.remove(at);
         child.wait().unwrap();
         drop(programs);
-        self.apiserver();
+        self.apiserver(flags);
         self.cluster.await_ready();
     }
 
-    /// The process id of a container's program, by the id that the pod's status says.
-    pub(crate) fn pid(&self, container_id: &str) -> u32 {
-        let id = container_id.trim_start_matches("containerd://");
-        let tasks = run(self.ctr().args(["tasks", "ls"]));
-        let line = tasks.lines().find(|line| line.starts_with(id)).unwrap_or_else(|| panic!("{id}: {tasks}"));
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// What a container wrote, line by line.
-    pub(crate) fn log(&self, pod: &Value, container: &str) -> Vec<String> {
-        let text = |key: &str| pod["metadata"][key].as_str().unwrap().to_owned();
-        let name = format!("{}_{}_{}", text("namespace"), text("name"), text("uid"));
-        let log = fs::read_to_string(self.folder.join("podlogs").join(name).join(container).join("0.log"));
-        // TIME STREAM TAG TEXT
-        let log = log.unwrap_or_default();
-        log.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default().to_owned()).collect()
-    }
-
-    /// Gives the node an image of this folder.
-    pub(crate) fn import(&self, image: &str, root: &Path, entrypoint: &[&str]) {
-        let folder = tempfile::tempdir().unwrap();
-        let archive = image::archive(image, root, entrypoint, folder.path());
-        run(self.ctr().args(["images", "import"]).arg(archive));
-    }
-
-    fn ctr(&self) -> Command {
-        let mut ctr = Command::new("ctr");
-        ctr.arg("-a").arg(self.folder.join("containerd.sock")).args(["-n", "k8s.io"]);
-        ctr
-    }
-
     fn start_program(&self, command: &mut Command) {
-        let name = Path::new(command.get_program()).file_name().unwrap().to_str().unwrap().to_owned();
-        let log = fs::File::options().create(true).append(true).open(self.folder.join(format!("{name}.log"))).unwrap();
+        self.start_in(&self.folder, command);
+    }
+
+    /// Its log and its pid are in this folder, where the keeper finds them.
+    fn start_in(&self, folder: &Path, command: &mut Command) {
+        let name = folder.join(Path::new(command.get_program()).file_name().unwrap());
+        let log = fs::File::options().create(true).append(true).open(name.with_extension("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        fs::write(self.folder.join(format!("{name}.pid")), child.id().to_string()).unwrap();
+        fs::write(name.with_extension("pid"), child.id().to_string()).unwrap();
         self.programs.lock().unwrap().push((name, child));
     }
 
@@ -218,7 +202,7 @@ impl Lab {
         etcd.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
         self.start_program(etcd.args(["--initial-cluster", &format!("default={peer}")]));
-        self.apiserver();
+        self.apiserver(&[]);
         self.cluster.await_ready();
         let kubeconfigs = ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"];
         for name in ["kube-controller-manager", "kube-scheduler"] {
@@ -233,9 +217,10 @@ impl Lab {
         }
     }
 
-    fn apiserver(&self) {
+    fn apiserver(&self, flags: &[&str]) {
         let mut command = Command::new(find("kube-apiserver").unwrap());
         command
+            .args(flags)
             .arg(format!("--etcd-servers=http://{}:2379", self.address))
             .arg(format!("--bind-address={}", self.address))
             .arg(format!("--advertise-address={}", self.address))
@@ -258,60 +243,6 @@ impl Lab {
         self.start_program(&mut command);
     }
 
-    fn node(&self, name: &str, network: &str) {
-        let folder = self.folder.display();
-        let network = serde_json::json!({"cniVersion": "0.4.0", "name": "lab", "plugins": [{
-            "type": "bridge", "bridge": name, "isGateway": true, "ipMasq": false, "hairpinMode": true,
-            "ipam": {
-                "type": "host-local", "dataDir": self.folder.join("ipam"), "routes": [{"dst": "0.0.0.0/0"}],
-                "ranges": [[{"subnet": format!("{network}.0/24"), "rangeStart": format!("{network}.100")}]]
-            }
-        }]});
-        fs::create_dir_all(self.folder.join("cni")).unwrap();
-        self.write("cni/10-lab.conflist", &network.to_string());
-        self.write(
-            "containerd.toml",
-            &format!(
-                "version = 2\nroot = \"{folder}/containerd/root\"\nstate = \"{folder}/containerd/state\"\n\
-                 [grpc]\naddress = \"{folder}/containerd.sock\"\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\"]\nrestrict_oom_score_adj = true\n\
-                 sandbox_image = \"localhost/pause:1\"\n\
-                 [plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"{}\"\nconf_dir = \"{folder}/cni\"\n",
-                plugins().unwrap()
-            ),
-        );
-        self.start_program(Command::new(find("containerd").unwrap()).arg(self.flag("config", "containerd.toml")));
-        self.until("containerd answers", || self.ctr().arg("version").output().unwrap().status.success());
-        let root = tempfile::tempdir().unwrap();
-        image::tools(root.path());
-        self.import("localhost/pause:1", root.path(), &["/bin/sleep", "infinity"]);
-        self.import("localhost/tools:1", root.path(), &["/bin/sh", "-c"]);
-        run(Command::new("sh").args(["-c", CGROUPS, "cgroups", name]));
-        let kubelet = serde_json::json!({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            // So that `kubectl logs` works: the API server brings no certificate.
-            "authentication": {"anonymous": {"enabled": true}, "webhook": {"enabled": false}},
-            "authorization": {"mode": "AlwaysAllow"},
-            "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{name}"), "failCgroupV1": false, "failSwapOn": false,
-            "containerRuntimeEndpoint": format!("unix://{folder}/containerd.sock"),
-            "enforceNodeAllocatable": [], "imageGCHighThresholdPercent": 100, "resolvConf": "", "maxPods": 150,
-            "address": self.address, "healthzPort": 0, "readOnlyPort": 0,
-            "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
-            "podLogsDir": self.folder.join("podlogs"), "volumePluginDir": self.folder.join("flex")
-        });
-        self.write("kubelet.yaml", &kubelet.to_string());
-        let mut command = Command::new(find("kubelet").unwrap());
-        command.args([self.flag("config", "kubelet.yaml"), self.flag("kubeconfig", "kubeconfig")]);
-        command.args([self.flag("root-dir", "kubelet"), self.flag("cert-dir", "kubelet-pki")]);
-        command.args(["--hostname-override=node1", &format!("--node-ip={}", self.address)]);
-        self.start_program(&mut command);
-        let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
-        self.until("the node is ready", || {
-            let told = self.kubectl().args(["get", "node", "node1", "-o", ready]).output().unwrap();
-            told.stdout == b"True"
-        });
-    }
-
     fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !is_so() {
@@ -327,19 +258,10 @@ impl Lab {
     fn logs(&self) -> String {
         let mut all = String::new();
         for (name, _) in self.programs.lock().unwrap().iter() {
-            let log = fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default();
+            let log = fs::read_to_string(name.with_extension("log")).unwrap_or_default();
             let end: Vec<_> = log.lines().rev().take(8).collect();
-            all += &format!("--- {name}\n{}\n", end.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            all += &format!("--- {}\n{}\n", name.display(), end.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
         all
     }
 }
-
-/// The kubelet wants its root to be there; version 1 of cgroups wants its CPUs named.
-const CGROUPS: &str = r#"for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
-    [ -f "$tree/cgroup.procs" ] || continue
-    mkdir -p "$tree/$1" || continue
-    for file in cpuset.cpus cpuset.mems; do
-        [ ! -f "$tree/$file" ] || cat "$tree/$file" >"$tree/$1/$file"
-    done
-done 2>/dev/null; true"#;

@@ -32,7 +32,7 @@ async fn the_page_on_installing_leads_from_an_empty_cluster_to_a_running_injecte
     run(lab.kubectl().args(["delete", "--ignore-not-found", "--timeout=120s", "-k"]).arg(overlay()));
     // What the page has pulled from a registry.
     let [stowage, tools] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    image::stowage(stowage.path());
+    image::stowage(Path::new(env!("CARGO_BIN_EXE_stowage")), stowage.path());
     lab.import(IMAGE, stowage.path(), &["/usr/bin/stowage"]);
     image::tools(tools.path());
     lab.import("docker.io/library/busybox:1.37", tools.path(), &[]);
