@@ -16,6 +16,7 @@ mod page;
 mod replica;
 mod scale;
 mod told;
+mod upgrade;
 mod watcher;
 
 use std::{
@@ -176,6 +177,12 @@ impl Lab {
         ]
         .join("\n")
     }
+}
+
+/// What the accounts of Stowage's namespace have asked for, as the API server noted it.
+fn audited(lab: &Lab) -> Vec<Value> {
+    let log = fs::read_to_string(lab.folder.join("audit.log")).unwrap();
+    log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn is_ready(pod: &Value) -> bool {

@@ -1,14 +1,16 @@
 //! Pods created without a pause, each looked at.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use hyper::Method;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::{lab::Lab, unscheduled, until, variable};
@@ -43,13 +45,18 @@ pub(super) struct Loss {
 pub(super) struct Tally {
     pub(super) injected: usize,
     pub(super) losses: Vec<Loss>,
+    pub(super) markers: Markers,
 }
+
+/// How many pods have a marker of these fields.
+pub(super) type Markers = BTreeMap<BTreeSet<String>, usize>;
 
 /// Creations that go on until [`Load::end`].
 pub(super) struct Load {
     lab: &'static Lab,
     ended: Arc<AtomicBool>,
     injected: Arc<AtomicUsize>,
+    markers: Arc<Mutex<Markers>>,
     workers: Vec<JoinHandle<Vec<Loss>>>,
     at_least: usize,
 }
@@ -66,9 +73,10 @@ impl Load {
     pub(super) fn begin(lab: &'static Lab) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let injected = Arc::new(AtomicUsize::new(0));
-        let worker = |_| tokio::spawn(create(lab, Arc::clone(&ended), Arc::clone(&injected)));
+        let markers = Arc::default();
+        let worker = |_| tokio::spawn(create(lab, Arc::clone(&ended), Arc::clone(&injected), Arc::clone(&markers)));
         let workers = (0..WORKERS).map(worker).collect();
-        Self { lab, ended, injected, workers, at_least: creations().unwrap() }
+        Self { lab, ended, injected, markers, workers, at_least: creations().unwrap() }
     }
 
     /// Waits until so many more were injected.
@@ -92,7 +100,8 @@ impl Load {
             self.lab.cluster.call(Method::DELETE, &path, None).await.status.is_success()
         })
         .await;
-        Tally { injected: self.injected.load(Ordering::Relaxed), losses }
+        let markers = std::mem::take(&mut *self.markers.lock().unwrap());
+        Tally { injected: self.injected.load(Ordering::Relaxed), losses, markers }
     }
 }
 
@@ -102,7 +111,20 @@ impl Drop for Load {
     }
 }
 
-async fn create(lab: &Lab, ended: Arc<AtomicBool>, injected: Arc<AtomicUsize>) -> Vec<Loss> {
+/// The fields of the pod's marker and of the first of its records, of whatever release.
+pub(super) fn fields(pod: &Value) -> BTreeSet<String> {
+    let text = pod["metadata"]["annotations"]["stowage.dev/injected"].as_str().unwrap_or_default();
+    let marker: Value = serde_json::from_str(text).unwrap_or_default();
+    let record = marker["policies"][0].as_object().into_iter().flatten().map(|(key, _)| format!("policies[].{key}"));
+    marker.as_object().into_iter().flatten().map(|(key, _)| key.clone()).chain(record).collect()
+}
+
+async fn create(
+    lab: &Lab,
+    ended: Arc<AtomicBool>,
+    injected: Arc<AtomicUsize>,
+    markers: Arc<Mutex<Markers>>,
+) -> Vec<Loss> {
     let path = format!("/api/v1/namespaces/{NAME}/pods");
     let pod = unscheduled(NAME);
     let mut losses = Vec::new();
@@ -119,8 +141,12 @@ async fn create(lab: &Lab, ended: Arc<AtomicBool>, injected: Arc<AtomicUsize>) -
             if !reply.status.is_success() {
                 return Err(Lost::Refused(reply.message().to_owned()));
             }
-            let is_marked = reply.body["metadata"]["annotations"].get("stowage.dev/injected").is_some();
-            if is_marked && variable(&reply.body, VARIABLE).is_some() { Ok(()) } else { Err(Lost::Uninjected) }
+            let fields = fields(&reply.body);
+            if fields.is_empty() || variable(&reply.body, VARIABLE).is_none() {
+                return Err(Lost::Uninjected);
+            }
+            *markers.lock().unwrap().entry(fields).or_default() += 1;
+            Ok(())
         }
         .await;
         match lost {
