@@ -1,21 +1,23 @@
 //! `stowage explain`: why a pod of the cluster was or was not injected, and what would be done now.
 //!
 //! It reads with the account of whoever asks: the object, its namespace, the registration, the policies, the service
-//! account that one would set and Stowage's own pods. It reads no Secret and changes nothing. One word of a closed set comes first, for scripts.
+//! account that one would set, Stowage's own pods and Deployment, and Events. It reads no Secret and changes nothing. One
+//! word of a closed set comes first, for scripts.
 
+mod past;
 mod verdict;
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
-use k8s_openapi::{
-    api::{admissionregistration::v1::MutatingWebhookConfiguration, core::v1::Pod},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use serde_json::Value;
 
-use self::verdict::{Facts, RegistrationView, Subject, VerdictWord, word};
+use self::{
+    past::{Made, Past},
+    verdict::{Facts, RegistrationView, Subject, VerdictWord, word},
+};
 use super::{Failure, inject, print};
 use crate::{
     cluster::{
@@ -60,7 +62,7 @@ struct Read {
     namespace_labels: Option<BTreeMap<String, String>>,
     registration: Option<MutatingWebhookConfiguration>,
     world: World,
-    replicas: Option<Vec<Pod>>,
+    past: Past,
     unread: Vec<String>,
     inquiry: Inquiry,
 }
@@ -81,8 +83,10 @@ async fn explain(args: &Args) -> Result<String, Failure> {
     for (name, value) in facts.rows() {
         row(name, &value);
     }
-    for line in replica_lines(read.replicas.as_deref(), subject.created) {
-        row("replica", &line);
+    let created = subject.created.filter(|_| subject.is_pod);
+    let made = created.map(|at| Made { at, uid: uid(&read.object), is_marked: subject.marker.is_some() });
+    for (name, line) in read.past.rows(made) {
+        row(name, &line);
     }
     for line in &read.unread {
         row("not known", line);
@@ -118,18 +122,12 @@ async fn read(args: &Args) -> anyhow::Result<Read> {
         }
     }
     let own = registration.as_ref().and_then(RegistrationView::service_namespace);
-    let mut replicas = None;
-    if let Some(own) = own {
-        match inquiry.replicas(&own).await {
-            Ok(found) => replicas = Some(found),
-            Err(error) => may("Stowage's own pods", error),
-        }
-    }
+    let past = read_past(&inquiry, own.as_deref(), &object, &mut unread).await;
     let namespace_labels = namespace_object.map(|found| found.metadata.labels.unwrap_or_default());
     if let Some(labels) = &namespace_labels {
         world.apply(Change::Namespaces(Watched::Applied(namespace.as_str().into(), labels.clone())));
     }
-    Ok(Read { object, namespace, namespace_labels, registration, world, replicas, unread, inquiry })
+    Ok(Read { object, namespace, namespace_labels, registration, world, past, unread, inquiry })
 }
 
 /// What a decision reads, without the service accounts that policies would set and the namespace does not have.
@@ -146,6 +144,27 @@ async fn snapshot(read: &mut Read) -> Result<Snapshot, Failure> {
         }
     }
     Ok(snapshot)
+}
+
+/// What the cluster still knows of Stowage's replicas, in the namespace of its own.
+async fn read_past(inquiry: &Inquiry, own: Option<&str>, object: &Value, unread: &mut Vec<String>) -> Past {
+    let mut past = Past::default();
+    let mut take = |what: &str, error: kube::Error| unread.push(format!("{what}: {error}"));
+    if let Some(own) = own {
+        past.replicas = inquiry.replicas(own).await.map_err(|error| take("Stowage's own pods", error)).ok();
+        past.deployments = inquiry.deployments(own).await.map_err(|error| take("Stowage's Deployment", error)).ok();
+        past.events = inquiry.events(own, None).await.map_err(|error| take("Events on Stowage's pods", error)).ok();
+    }
+    if object.get("kind").and_then(Value::as_str) == Some("Pod") {
+        let said = inquiry.events(inquiry.namespace(), Some(uid(object))).await;
+        past.said = said.map_err(|error| take("Events on the pod", error)).ok();
+        past.neighbours = inquiry.pods().await.map_err(|error| take("the pods beside it", error)).ok();
+    }
+    past
+}
+
+fn uid(object: &Value) -> &str {
+    object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// What there is to know of the object itself.
@@ -184,30 +203,6 @@ fn as_created(object: &Value) -> Value {
         }
     }
     object
-}
-
-/// A line for each of Stowage's pods: whether it is ready, and since before or after the pod was made.
-fn replica_lines(replicas: Option<&[Pod]>, created: Option<Timestamp>) -> Vec<String> {
-    let Some(replicas) = replicas else { return Vec::new() };
-    if replicas.is_empty() {
-        return vec!["none is there".to_owned()];
-    }
-    let line = |pod: &Pod| {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let conditions = pod.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
-        let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
-        let Some(ready) = ready.filter(|ready| ready.status == "True") else { return format!("{name} is not ready") };
-        let Some(since) = ready.last_transition_time.as_ref().map(|time| time.0) else {
-            return format!("{name} is ready");
-        };
-        let then = match created {
-            Some(created) if since <= created => ", so it was when the pod was made",
-            Some(_) => ", after the pod was made",
-            None => "",
-        };
-        format!("{name} is ready since {since}{then}")
-    };
-    replicas.iter().map(line).collect()
 }
 
 impl VerdictWord {

@@ -1,7 +1,9 @@
 //! What a person's own account reads to answer why a pod was, or was not, injected. No Secret is among it.
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -20,6 +22,9 @@ const KINDS: [[&str; 6]; 7] = [
     ["daemonset", "ds", "DaemonSet", "apps", "v1", "daemonsets"],
     ["replicaset", "rs", "ReplicaSet", "apps", "v1", "replicasets"],
 ];
+
+/// The labels of the webhook's Deployment and of its pods.
+const WEBHOOK: &str = "app.kubernetes.io/name=stowage,app.kubernetes.io/component=webhook";
 
 /// A client that reads on behalf of whoever asks.
 pub struct Inquiry {
@@ -93,9 +98,40 @@ impl Inquiry {
     /// # Errors
     /// They may not be read.
     pub async fn replicas(&self, namespace: &str) -> Result<Vec<Pod>, kube::Error> {
-        let labels = "app.kubernetes.io/name=stowage,app.kubernetes.io/component=webhook";
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        Ok(api.list(&ListParams::default().labels(labels)).await?.items)
+        Ok(api.list(&ListParams::default().labels(WEBHOOK)).await?.items)
+    }
+
+    /// Their Deployment.
+    ///
+    /// # Errors
+    /// It may not be read.
+    pub async fn deployments(&self, namespace: &str) -> Result<Vec<Deployment>, kube::Error> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+        Ok(api.list(&ListParams::default().labels(WEBHOOK)).await?.items)
+    }
+
+    /// The Events on pods of that namespace; all, or those on the one of this uid.
+    ///
+    /// # Errors
+    /// They may not be read.
+    pub async fn events(&self, namespace: &str, uid: Option<&str>) -> Result<Vec<Event>, kube::Error> {
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let mut fields = "involvedObject.kind=Pod".to_owned();
+        if let Some(uid) = uid {
+            fields.push_str(&format!(",involvedObject.uid={uid}"));
+        }
+        Ok(api.list(&ListParams::default().fields(&fields)).await?.items)
+    }
+
+    /// The pods of the namespace, of which nothing but the metadata is read.
+    ///
+    /// # Errors
+    /// They may not be read.
+    pub async fn pods(&self) -> Result<Vec<ObjectMeta>, kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods = api.list_metadata(&ListParams::default()).await?;
+        Ok(pods.items.into_iter().map(|pod| pod.metadata).collect())
     }
 }
 

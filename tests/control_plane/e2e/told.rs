@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Lab, image::run, lab, manifests, policy, unscheduled, until, variable};
+use super::{Lab, SECOND, image::run, lab, manifests, policy, unscheduled, until, variable};
 
 const NAME: &str = "told-owners";
 
@@ -119,4 +119,51 @@ async fn strict_refuses_what_was_not_seen_and_explain_says_that_nobody_answered(
         run(lab.kubectl().args(["delete", kind, "stowage-injected"]));
     }
     lab.installed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_what_is_known_of_replicas_that_are_gone() {
+    let Some(lab) = lab::shared() else { return };
+    let _turn = lab.turn().await;
+    lab.installed().await;
+    lab.namespace(NAME, json!({})).await;
+    lab.apply(&policy(NAME, json!({"env": [{"name": "GREETING", "value": "hello"}]})));
+    in_force(lab).await;
+    let stowage = |args: &[&str]| run(lab.kubectl().args(["-n", "stowage"]).args(args));
+    // Times are of whole seconds.
+    let pause = async || tokio::time::sleep(SECOND * 2).await;
+    pause().await;
+    let seen = lab.create(NAME, &unscheduled(NAME)).await;
+    let mut opted_out = unscheduled(NAME);
+    opted_out["metadata"]["labels"]["stowage.dev/inject"] = json!("false");
+    let opted_out = lab.create(NAME, &opted_out).await;
+    let then = lab.replicas().await;
+    pause().await;
+    stowage(&["rollout", "restart", "deployment/stowage"]);
+    lab.await_replicas();
+    lab.gone_are_gone().await;
+    let (word, text) = explain(lab, NAME, name(&opted_out));
+    assert_eq!(word, "OptedOut", "{text}");
+    assert!(text.contains("ready then     yes, 2 at least\n"), "{text}");
+    for replica in &then {
+        assert!(text.contains(&format!("gone           {} ran from ", name(replica))), "{text}");
+    }
+    let (_, text) = explain(lab, NAME, name(&seen));
+    assert!(text.contains("ready then     yes, one answered"), "{text}");
+    stowage(&["scale", "deployment/stowage", "--replicas=0"]);
+    stowage(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]);
+    pause().await;
+    let missed = lab.create(NAME, &unscheduled(NAME)).await;
+    pause().await;
+    stowage(&["scale", "deployment/stowage", "--replicas=2"]);
+    lab.await_replicas();
+    let (word, text) = explain(lab, NAME, name(&missed));
+    assert_eq!(word, "NobodyAnswered", "{text}");
+    assert!(text.contains("ready then     none is known to have been"), "{text}");
+    assert!(text.contains("; before, it lacked some\n") && text.contains("none ran when the pod was made\n"), "{text}");
+    assert!(text.contains(&format!("neighbour      {}, made ", name(&seen))), "{text}");
+    // What the Deployment said of that time is overwritten.
+    let (_, text) = explain(lab, NAME, name(&opted_out));
+    assert!(text.contains("ready then     not known: a replica ran that is gone"), "{text}");
+    lab.no_policies();
 }
