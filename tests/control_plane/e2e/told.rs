@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Lab, SECOND, image::run, lab, manifests, policy, unscheduled, until, variable};
+use super::{Lab, SECOND, image::run, lab, manifests, policy, say, unscheduled, until, variable};
 
 const NAME: &str = "told-owners";
 
@@ -165,5 +165,38 @@ async fn explain_says_what_is_known_of_replicas_that_are_gone() {
     // What the Deployment said of that time is overwritten.
     let (_, text) = explain(lab, NAME, name(&opted_out));
     assert!(text.contains("ready then     not known: a replica ran that is gone"), "{text}");
+    lab.no_policies();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_without_the_account_of_a_policy_loses_no_pod_and_is_told() {
+    const NAME: &str = "told-accounts";
+    let Some(lab) = lab::shared() else { return };
+    let _turn = lab.turn().await;
+    lab.installed().await;
+    lab.namespace(NAME, json!({})).await;
+    let defaults = json!({"serviceAccountName": "runner"});
+    lab.apply(&policy(NAME, json!({"env": [{"name": "GREETING", "value": "hello"}], "defaults": defaults})));
+    let account = |pod: &Value| pod["spec"]["serviceAccountName"].as_str().unwrap().to_owned();
+    until("the policy is in force", async || {
+        variable(&lab.tried(NAME, &unscheduled(NAME)).await, "GREETING").is_some()
+    })
+    .await;
+    let reply = lab.cluster.post(&format!("/api/v1/namespaces/{NAME}/pods"), &unscheduled(NAME)).await;
+    let told = reply.warnings.concat();
+    assert!(told.contains("namespace told-accounts has no service account runner"), "{told}");
+    let without = reply.object();
+    assert_eq!(account(&without), "default");
+    let (word, text) = explain(lab, NAME, name(&without));
+    assert_eq!(word, "Injected", "{text}");
+    assert!(text.contains("has no service account runner"), "{text}");
+    lab.apply(
+        &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "runner", "namespace": NAME}}),
+    );
+    // That there is none is remembered for a second.
+    let waited =
+        until("the account is set", async || account(&lab.tried(NAME, &unscheduled(NAME)).await) == "runner").await;
+    say(&format!("an account that was made is set {waited:.1?} later"));
+    assert_eq!(account(&lab.create(NAME, &unscheduled(NAME)).await), "runner");
     lab.no_policies();
 }
