@@ -112,6 +112,32 @@ fn nothing_is_doubled(pod: &Value) {
 }
 
 #[tokio::test]
+async fn a_pull_policy_that_is_set_back_stays() {
+    let model = json!({"name": "model", "source": {"image": {"reference": "i:1"}}, "mountPath": "/model"});
+    let spec = json!({"imagePullPolicy": "IfNotPresent", "storage": [{"volume": model}]});
+    let Some(field) = Field::start("puller", json!({}), &[policy("pull", spec)]).await else { return };
+    // The admission plugin AlwaysPullImages does so too, and in the end refuses a pod that has it otherwise.
+    let patch = json!([
+        {"op": "add", "path": "/metadata/labels", "value": {"set-back": "yes"}},
+        {"op": "replace", "path": "/spec/containers/0/imagePullPolicy", "value": "Always"},
+        {"op": "add", "path": "/spec/volumes/0/image/pullPolicy", "value": "Always"}
+    ]);
+    let other = Other::start(&field, "puller", patch, "/metadata/labels/set-back").await;
+    let mut base = container("base");
+    base["imagePullPolicy"] = json!("Always");
+    let given = pod(json!({"containers": [base], "automountServiceAccountToken": false}));
+    let before = field.stowage.requests("patched").await;
+    let made = field.create(&given).await.object();
+    assert!(field.stowage.requests("patched").await >= before + 2, "called again");
+    let seen: Value = serde_json::from_slice(&other.asked.lock().unwrap()[0]).unwrap();
+    assert_eq!(seen["request"]["object"]["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
+    assert_eq!(made["spec"]["containers"][0]["imagePullPolicy"], "Always");
+    assert_eq!(volume(&made, "model")["image"]["pullPolicy"], "Always");
+    let why = marker(&made)["policies"][0]["skipped"]["imagePullPolicy"].to_string();
+    assert!(why.contains("PullPolicySetBack"), "{why}");
+}
+
+#[tokio::test]
 async fn a_container_that_another_webhook_adds_gets_the_same() {
     let Some(field) = Field::start("adder", json!({}), &[policy("all", storage())]).await else { return };
     let patch = json!([{"op": "add", "path": "/spec/containers/-", "value": container("added")}]);
