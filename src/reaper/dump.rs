@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::labels::Labels;
 use crate::policy::Policy;
 use crate::policy::snapshot::Snapshot;
 use crate::reaper::input::DumpObject;
@@ -22,9 +21,12 @@ use crate::threshold::pod::OwnerReference;
 use crate::threshold::resolve::{PolicyThresholds, resolve};
 use crate::threshold::words::PodWords;
 use crate::threshold::{
-    ActionRules, Caveat, Circumstances, NodeReadiness, RemovalSubject, Siblings, Standing, State, WatchedPod,
-    evaluate_standing,
+    ActionRules, Circumstances, NodeReadiness, RemovalSubject, Siblings, Standing, WatchedPod, evaluate_standing,
 };
+
+mod held;
+
+use held::{HeldLabels, HeldPod, HeldPods};
 
 /// Most warnings that are kept; a dump of 100,000 pods may have one each.
 const WARNINGS: usize = 50;
@@ -43,7 +45,7 @@ pub struct Dump {
     resources: BTreeSet<String>,
     /// Policies that cannot be judged where a namespace's labels are not known.
     by_namespace_labels: Vec<Arc<Policy>>,
-    pods: Vec<Option<HeldPod>>,
+    pods: HeldPods,
     places: HashMap<Arc<str>, usize>,
     nodes: HashMap<String, NodeReadiness>,
     owners: HashMap<String, OwnerObject>,
@@ -60,45 +62,6 @@ pub struct Verdicts {
     pub rows: Vec<VerdictRow>,
     /// What a person should know.
     pub warnings: BTreeSet<String>,
-}
-
-#[derive(Debug)]
-struct HeldPod {
-    namespace: Arc<str>,
-    name: Box<str>,
-    uid: Arc<str>,
-    labels: HeldLabels,
-    /// Of the resources that a policy selects by, those that it requests, each ended by NUL.
-    requested: Arc<str>,
-    node: Option<Arc<str>>,
-    state: State,
-    since: Option<Timestamp>,
-    /// When Ready was taken from it, for a node that does not say when it was lost.
-    lost: Option<Timestamp>,
-    caveat: Option<Caveat>,
-    subject: RemovalSubject,
-    words: Option<Box<PodWords>>,
-}
-
-/// Labels as one text, keys and values each ended by NUL, which no label holds.
-#[derive(Debug, Clone)]
-struct HeldLabels(Arc<str>);
-
-impl HeldLabels {
-    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut parts = self.0.split('\0');
-        std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
-    }
-}
-
-impl Labels for HeldLabels {
-    fn label(&self, key: &str) -> Option<&str> {
-        self.pairs().find(|(own, _)| *own == key).map(|(_, value)| value)
-    }
-
-    fn each<'s>(&'s self, visit: &mut dyn FnMut(&'s str, &'s str)) {
-        self.pairs().for_each(|(key, value)| visit(key, value));
-    }
 }
 
 impl Dump {
@@ -119,7 +82,7 @@ impl Dump {
             asked_for,
             resources,
             by_namespace_labels,
-            pods: Vec::new(),
+            pods: HeldPods::default(),
             places: HashMap::new(),
             nodes: HashMap::new(),
             owners: HashMap::new(),
@@ -135,8 +98,8 @@ impl Dump {
             DumpObject::Pod(pod) => self.add_pod(&pod),
             DumpObject::Gone(pod) => {
                 let place = self.places.remove(key(&pod).as_str());
-                if let Some(held) = place.and_then(|place| self.pods.get_mut(place)) {
-                    *held = None;
+                if let Some(place) = place {
+                    self.pods.forget(place);
                 }
             }
             DumpObject::Namespace(name, labels) => {
@@ -164,7 +127,7 @@ impl Dump {
         if labels.is_empty() {
             return;
         }
-        for pod in self.pods.iter().flatten() {
+        for pod in self.pods.iter() {
             if !self.snapshot.knows(&pod.namespace) {
                 Arc::make_mut(&mut self.snapshot.namespaces).insert(pod.namespace.to_string(), labels.clone());
             }
@@ -197,12 +160,11 @@ impl Dump {
             uid,
         };
         let place = self.places.get(key.as_str()).copied();
-        match place.and_then(|place| self.pods.get_mut(place)) {
-            Some(earlier) => *earlier = Some(held),
+        match place {
+            Some(place) => self.pods.renew(place, held),
             None => {
                 let key = if pod.metadata.uid.is_empty() { key.into() } else { held.uid.clone() };
-                self.places.insert(key, self.pods.len());
-                self.pods.push(Some(held));
+                self.places.insert(key, self.pods.push(held));
             }
         }
     }
@@ -215,7 +177,7 @@ impl Dump {
             text.push_str(value);
             text.push('\0');
         }
-        HeldLabels(self.text(&text))
+        HeldLabels::new(self.text(&text))
     }
 
     fn requested(&mut self, pod: &WatchedPod) -> Arc<str> {
@@ -248,11 +210,11 @@ impl Dump {
 
     /// The verdicts at `now`.
     pub fn judge(mut self, now: Timestamp) -> Verdicts {
-        let mut verdicts = Verdicts::default();
+        let mut verdicts = Verdicts { rows: Vec::with_capacity(self.places.len()), ..Verdicts::default() };
         let siblings = self.siblings();
         let mut unknown: BTreeMap<String, BTreeSet<Arc<str>>> = BTreeMap::new();
         let mut texts = HashSet::new();
-        for pod in std::mem::take(&mut self.pods).into_iter().flatten() {
+        for pod in std::mem::take(&mut self.pods) {
             let resolved = self.resolved(&pod, &mut unknown);
             for warning in &resolved.warnings {
                 if verdicts.warnings.len() < WARNINGS {
@@ -284,7 +246,7 @@ impl Dump {
     /// What the pods of each owner do.
     fn siblings(&self) -> HashMap<String, Siblings> {
         let mut siblings: HashMap<String, Siblings> = HashMap::new();
-        for pod in self.pods.iter().flatten() {
+        for pod in self.pods.iter() {
             if let Some(owner) = &pod.subject.controller {
                 let (state, _) = self.node(pod).apply(pod.state, pod.since);
                 let identity = identity(&pod.namespace, owner);

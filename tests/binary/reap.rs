@@ -594,14 +594,14 @@ fn nothing_in_an_empty_list_is_said_plainly() {
 }
 
 /// A PodList of `pods` pods, made as it is read, `kind` at its end.
-struct EndlessList {
-    item: Vec<u8>,
+struct EndlessList<F> {
+    item: F,
     pods: usize,
     buffer: Vec<u8>,
     at: usize,
 }
 
-impl Read for EndlessList {
+impl<F: Fn(usize) -> Value> Read for EndlessList<F> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if self.at == self.buffer.len() {
             if self.pods == 0 {
@@ -610,7 +610,7 @@ impl Read for EndlessList {
             self.pods -= 1;
             self.at = 0;
             self.buffer.clear();
-            self.buffer.extend_from_slice(&self.item);
+            serde_json::to_writer(&mut self.buffer, &(self.item)(self.pods)).unwrap();
             self.buffer.extend_from_slice(if self.pods == 0 { b"], \"kind\": \"List\"}" } else { b"," });
         }
         let count = out.len().min(self.buffer.len() - self.at);
@@ -623,8 +623,8 @@ impl Read for EndlessList {
 #[test]
 fn a_list_longer_than_memory_would_like_is_passed_on_pod_by_pod() {
     let dump: Value = serde_json::from_str(&fixture("mixed.json")).unwrap();
-    let item = serde_json::to_vec(&dump["items"][0]).unwrap();
-    let dump = EndlessList { item, pods: 5_000, buffer: br#"{"items": ["#.to_vec(), at: 0 };
+    let dump =
+        EndlessList { item: |_| dump["items"][0].clone(), pods: 5_000, buffer: br#"{"items": ["#.to_vec(), at: 0 };
     let mut pods = 0;
     let (contents, read) = read_dump(BufReader::new(dump), &mut |object| {
         pods += usize::from(matches!(object, DumpObject::Pod(_)));
@@ -632,6 +632,35 @@ fn a_list_longer_than_memory_would_like_is_passed_on_pod_by_pod() {
     });
     read.unwrap();
     assert_eq!((pods, contents.pods), (5_000, 5_000));
+}
+
+#[test]
+fn what_is_held_of_a_pod_of_a_dump_is_small_however_large_the_pod_is() {
+    const PODS: usize = 3_000;
+    let held = |environment: usize| {
+        let item = |index: usize| {
+            let mut pod =
+                running(&format!("training-run-of-a-usual-name-{index:06}"), "Job", &format!("job-{}", index / 4));
+            pod["metadata"]["uid"] = json!(format!("{index:08x}-0000-4000-8000-{index:012x}"));
+            pod["metadata"]["labels"] = json!({"mlrun/uid": format!("{index:032x}")});
+            pod["spec"]["containers"] =
+                json!([{"name": "c", "env": [{"name": "A", "value": "x".repeat(environment)}]}]);
+            pod
+        };
+        let measured = allocation_counter::measure(|| {
+            let dump = EndlessList { item, pods: PODS, buffer: br#"{"items": ["#.to_vec(), at: 0 };
+            let mut loaded = Loaded::default();
+            loaded.add("policies.yaml", POLICY);
+            let mut held = Dump::new(loaded.snapshot(), ActionRules::default());
+            read_dump(BufReader::new(dump), &mut |object| held.add(object)).1.unwrap();
+            assert_eq!(held.judge(now()).rows.len(), PODS);
+        });
+        measured.bytes_max / PODS as u64
+    };
+    let (small, large) = (held(1), held(20_000));
+    println!("{small} and {large} B a pod");
+    assert!(small > 300, "{small}: nothing was held");
+    assert!(large <= small + 100 && large <= 1_200, "{small} and {large} B a pod");
 }
 
 #[test]
