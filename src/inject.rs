@@ -290,7 +290,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
     /// The blocks of a policy that act on containers, in their order.
     fn containers(&mut self, policy: &'p Policy) -> Result<(), Refusal> {
         for modifier in &policy.storage {
-            let step = self.report.begin(policy, modifier.path.as_str());
+            let step = self.report.begin(policy, &*modifier.path);
             self.merge(policy, &modifier.unit, step)?;
         }
         if let Some(auto_mount) = &policy.auto_mount {

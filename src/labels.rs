@@ -1,6 +1,6 @@
 //! Label selectors, parsed once.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -20,7 +20,7 @@ pub trait Labels: fmt::Debug {
 /// A `metav1.LabelSelector` that is valid: all requirements must hold, none is everything.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Selector {
-    requirements: Vec<Requirement>,
+    requirements: Box<[Requirement]>,
 }
 
 /// One condition on one label.
@@ -29,16 +29,21 @@ pub struct Requirement {
     /// The label's key.
     pub key: String,
     /// What must hold of its value.
-    pub condition: Condition,
+    pub condition: LabelCondition,
 }
+
+/// Values of a label, sorted, each of them once. A set in the standard library takes room for eleven, and most policies
+/// name one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LabelValues(Box<[String]>);
 
 /// What must hold of a label's value.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Condition {
+pub enum LabelCondition {
     /// It is one of these.
-    In(BTreeSet<String>),
+    In(LabelValues),
     /// It is absent, or none of these.
-    NotIn(BTreeSet<String>),
+    NotIn(LabelValues),
     /// It is there.
     Exists,
     /// It is absent.
@@ -57,14 +62,14 @@ impl Selector {
             check(&at, value, names::label_value(value), errors);
             requirements.push(Requirement {
                 key: key.clone(),
-                condition: Condition::In([value.clone()].into_iter().collect()),
+                condition: LabelCondition::In([value.clone()].into_iter().collect()),
             });
         }
         for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
             let at = item(&field(path, "matchExpressions"), index);
             check(&field(&at, "key"), &expression.key, names::label_key(&expression.key), errors);
-            let values: BTreeSet<String> = expression.values.iter().flatten().cloned().collect();
-            for value in &values {
+            let values: LabelValues = expression.values.iter().flatten().cloned().collect();
+            for value in values.iter() {
                 check(&field(&at, "values"), value, names::label_value(value), errors);
             }
             let takes_values = matches!(expression.operator.as_str(), "In" | "NotIn");
@@ -74,10 +79,10 @@ impl Selector {
                 errors.push(FieldError::new(field(&at, "values"), format!("{} {message}", expression.operator)));
             }
             let condition = match expression.operator.as_str() {
-                "In" => Condition::In(values),
-                "NotIn" => Condition::NotIn(values),
-                "Exists" => Condition::Exists,
-                "DoesNotExist" => Condition::DoesNotExist,
+                "In" => LabelCondition::In(values),
+                "NotIn" => LabelCondition::NotIn(values),
+                "Exists" => LabelCondition::Exists,
+                "DoesNotExist" => LabelCondition::DoesNotExist,
                 other => {
                     let message = format!("{other:?} is not allowed; use one of In, NotIn, Exists, DoesNotExist");
                     errors.push(FieldError::new(field(&at, "operator"), message));
@@ -86,7 +91,7 @@ impl Selector {
             };
             requirements.push(Requirement { key: expression.key.clone(), condition });
         }
-        Self { requirements }
+        Self { requirements: requirements.into() }
     }
 
     /// Whether the labels satisfy every requirement.
@@ -114,12 +119,38 @@ impl Selector {
     }
 }
 
-impl Condition {
+impl LabelValues {
+    /// Whether this value is one of them.
+    #[must_use]
+    pub fn contains(&self, value: &str) -> bool {
+        self.0.binary_search_by(|own| own.as_str().cmp(value)).is_ok()
+    }
+
+    /// The values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<String> for LabelValues {
+    fn from_iter<I: IntoIterator<Item = String>>(iter: I) -> Self {
+        let mut values: Vec<String> = iter.into_iter().collect();
+        values.sort_unstable();
+        values.dedup();
+        Self(values.into())
+    }
+}
+
+impl LabelCondition {
     /// Whether no value can satisfy this and `other`; asked both ways.
     fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::In(one), Self::In(other)) => one.is_disjoint(other),
-            (Self::In(one), Self::NotIn(other)) => one.is_subset(other),
+            (Self::In(one), Self::In(other)) => !one.iter().any(|value| other.contains(value)),
+            (Self::In(one), Self::NotIn(other)) => one.iter().all(|value| other.contains(value)),
             (Self::In(_) | Self::Exists, Self::DoesNotExist) => true,
             _ => false,
         }
@@ -129,12 +160,12 @@ impl Condition {
 impl fmt::Display for Requirement {
     /// The words of a policy: `app In [a, b]`, `app Exists`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let list = |values: &LabelValues| values.0.join(", ");
         match &self.condition {
-            Condition::In(values) => write!(f, "{} In [{}]", self.key, list(values)),
-            Condition::NotIn(values) => write!(f, "{} NotIn [{}]", self.key, list(values)),
-            Condition::Exists => write!(f, "{} Exists", self.key),
-            Condition::DoesNotExist => write!(f, "{} DoesNotExist", self.key),
+            LabelCondition::In(values) => write!(f, "{} In [{}]", self.key, list(values)),
+            LabelCondition::NotIn(values) => write!(f, "{} NotIn [{}]", self.key, list(values)),
+            LabelCondition::Exists => write!(f, "{} Exists", self.key),
+            LabelCondition::DoesNotExist => write!(f, "{} DoesNotExist", self.key),
         }
     }
 }
@@ -144,10 +175,10 @@ impl Requirement {
     #[must_use]
     pub fn matches(&self, value: Option<&str>) -> bool {
         match &self.condition {
-            Condition::In(values) => value.is_some_and(|value| values.contains(value)),
-            Condition::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-            Condition::Exists => value.is_some(),
-            Condition::DoesNotExist => value.is_none(),
+            LabelCondition::In(values) => value.is_some_and(|value| values.contains(value)),
+            LabelCondition::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
+            LabelCondition::Exists => value.is_some(),
+            LabelCondition::DoesNotExist => value.is_none(),
         }
     }
 }

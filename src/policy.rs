@@ -20,7 +20,7 @@ pub mod status;
 pub mod template;
 pub mod world;
 
-use std::{cmp::Ordering, collections::BTreeSet, fmt, sync::Arc};
+use std::{cmp::Ordering, fmt, sync::Arc};
 
 use crate::{
     defaults::Defaults,
@@ -50,7 +50,7 @@ pub struct Policy {
     /// Labels of the namespaces it is for; `None` is every namespace, or the policy's own.
     pub namespaces: Option<Selector>,
     /// Only pods one of whose containers requests one of these; empty is all.
-    pub requests: Vec<String>,
+    pub requests: Box<[String]>,
     /// Which containers it touches.
     pub containers: Containers,
     /// What happens where the pod brought a different value.
@@ -58,43 +58,43 @@ pub struct Policy {
     /// User of the v3io block.
     pub username: Option<Template>,
     /// Explicit modifiers.
-    pub storage: Vec<Modifier>,
+    pub storage: Box<[Modifier]>,
     /// MLRun's auto-mount.
-    pub auto_mount: Option<AutoMount>,
+    pub auto_mount: Option<Box<AutoMount>>,
     /// Polyaxon's catalogue.
-    pub persistence: Option<Catalogue>,
+    pub persistence: Option<Box<Catalogue>>,
     /// Variables, in order.
-    pub env: Vec<EnvUnit>,
+    pub env: Box<[EnvUnit]>,
     /// Whole secrets and config maps as environment, in order.
-    pub env_from: Vec<Fragment>,
+    pub env_from: Box<[Fragment]>,
     /// Labels put on the pod.
-    pub labels: Vec<(String, String)>,
+    pub labels: Box<[(String, String)]>,
     /// Annotations put on the pod.
-    pub annotations: Vec<(String, String)>,
+    pub annotations: Box<[(String, String)]>,
     /// Image pull policy of the matched containers.
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// Pull secrets beside the pod's.
-    pub image_pull_secrets: Vec<String>,
+    pub image_pull_secrets: Box<[String]>,
     /// Preemption.
-    pub preemption: Option<Preemption>,
+    pub preemption: Option<Box<Preemption>>,
     /// Node labels the pod asks for.
-    pub node_selector: Vec<(String, String)>,
+    pub node_selector: Box<[(String, String)]>,
     /// Taints the pod tolerates.
-    pub tolerations: Vec<Toleration>,
+    pub tolerations: Box<[Toleration]>,
     /// Affinity merged into the pod's own.
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<Box<Affinity>>,
     /// Priority class of the pod.
     pub priority_class_name: Option<String>,
     /// Values for what the pod does not say.
-    pub defaults: Option<Defaults>,
+    pub defaults: Option<Box<Defaults>>,
     /// When the watcher calls a pod stuck.
-    pub thresholds: Option<StateThresholds>,
+    pub thresholds: Option<Box<StateThresholds>>,
     /// What the watcher does then.
     pub on_exceeded: Option<OnExceeded>,
     /// Labels of pods that placeholders read.
-    pub placeholder_labels: BTreeSet<String>,
+    pub placeholder_labels: Box<[Box<str>]>,
     /// What a person should know of the policy, though it is accepted.
-    pub notes: Vec<FieldError>,
+    pub notes: Box<[FieldError]>,
 }
 
 /// A policy's kind and name.
@@ -198,6 +198,12 @@ impl Policy {
             .then(other.priority.cmp(&self.priority))
             .then_with(|| self.id.name.cmp(&other.id.name))
             .then_with(|| self.id.scope.cmp(&other.id.scope))
+    }
+
+    /// Whether a placeholder of it reads the label `key` of pods.
+    #[must_use]
+    pub fn reads_by_placeholder(&self, key: &str) -> bool {
+        self.placeholder_labels.iter().any(|label| **label == *key)
     }
 
     /// Whether it is a ClusterInjectionPolicy.

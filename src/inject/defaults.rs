@@ -337,7 +337,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
 }
 
 pub(super) fn defaults(policy: &Policy) -> Option<&Defaults> {
-    policy.defaults.as_ref()
+    policy.defaults.as_deref()
 }
 
 pub(super) fn parse(raw: Option<Raw<'_>>) -> Option<Value> {

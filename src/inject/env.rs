@@ -238,7 +238,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             .collect();
         let rivals: Vec<Member<'a>> = members
             .iter()
-            .flat_map(|(unit, _)| &unit.replaces)
+            .flat_map(|(unit, _)| unit.replaces.iter())
             .map(|name| self.variable(policy, name, None, container, step))
             .filter(|rival| !matches!(rival.existing, Existing::Agreed))
             .collect();
@@ -378,7 +378,7 @@ fn listed(members: &[Member<'_>], all: &[(&EnvUnit, Json<'_>)]) -> String {
     let credentials = all.iter().find(|(unit, _)| is_member(&unit.name)).and_then(|(unit, _)| unit.credentials);
     let follows = |unit: &EnvUnit| unit.follows && credentials.is_some() && unit.credentials == credentials;
     let followers = all.iter().filter(|(unit, _)| follows(unit) && !is_member(&unit.name));
-    let names = members.iter().map(|member| member.name).chain(followers.map(|(unit, _)| unit.name.as_str()));
+    let names = members.iter().map(|member| member.name).chain(followers.map(|(unit, _)| &*unit.name));
     names.collect::<Vec<_>>().join(", ")
 }
 

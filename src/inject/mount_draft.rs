@@ -38,7 +38,7 @@ impl<'a> NewMount<'a> {
         facts: &PlaceholderValues<'a>,
     ) -> Result<Self, Unresolved> {
         let path = match &unit.tail {
-            None => Cow::Borrowed(unit.path.as_str()),
+            None => Cow::Borrowed(&*unit.path),
             Some(tail) => Cow::Owned(format!("{}/{}", unit.path, tail.resolve(facts)?)),
         };
         let sub_path = unit.sub_path.as_ref().map(|template| template.resolve(facts)).transpose()?;

@@ -97,7 +97,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         let keeps_off = |preemption: &Preemption| {
             matches!(preemption.mode(), Mode::Constrain | Mode::Prevent) && !preemption.is_empty()
         };
-        if picks_its_node(facts) && policy.preemption.as_ref().is_some_and(keeps_off) {
+        if picks_its_node(facts) && policy.preemption.as_deref().is_some_and(keeps_off) {
             let reason = Reason::NodeNameWhereBound;
             return Err(Refusal::of_control(Some(policy), "spec.nodeName", reason, &[&policy.id]));
         }
@@ -194,7 +194,7 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
             Refusal::of_control(Some(policy), PREEMPTION_MODE, Reason::PreemptionModeNotOffered, &words)
         })?;
         let mut notes: Vec<Note> = note.into_iter().chain([Reason::PreemptionMode.note(&[&mode])]).collect();
-        let affinities = self.policies.iter().filter_map(|policy| policy.affinity.as_ref());
+        let affinities = self.policies.iter().filter_map(|policy| policy.affinity.as_deref());
         let affinities: Vec<_> = affinities.chain(self.default_affinity(placement)).collect();
         let taken = preemption::take_back(preemption, mode, placement, &affinities);
         let has_taken = !taken.is_empty();

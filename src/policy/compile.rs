@@ -128,6 +128,7 @@ fn compile(document: &Value, schema: Option<&Value>) -> Result<Policy, Vec<Field
         return Err(errors);
     }
     let notes = notes.into_iter().map(|note| note.below("spec")).collect();
+    let placeholder_labels = placeholder_labels.into_iter().map(String::into_boxed_str).collect();
     Ok(Policy { notes, placeholder_labels, ..policy })
 }
 

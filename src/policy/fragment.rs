@@ -10,16 +10,18 @@ use crate::{
 /// A piece of JSON with places that templates fill, kept as text: most pods take it as it is.
 #[derive(Clone, Debug)]
 pub struct Fragment {
-    segments: Vec<Segment>,
+    /// JSON in which nothing stands where the holes are.
+    text: Box<str>,
+    /// What goes in between, by its place in the text. Most fragments have none.
+    holes: Box<[(usize, Template)]>,
 }
 
-/// A stretch of a fragment's text.
-#[derive(Clone, Debug)]
-enum Segment {
-    /// JSON, or a part of it.
-    Text(String),
-    /// The inside of a string, or a part of it, that a template gives.
-    Hole(Template),
+/// A fragment that is being written.
+#[derive(Debug, Default)]
+struct Writer<'h> {
+    text: String,
+    filled: Vec<(usize, Template)>,
+    holes: &'h [Hole],
 }
 
 /// A string within a [`Fragment`] that depends on the pod.
@@ -53,15 +55,15 @@ impl Fragment {
     /// JSON without holes.
     #[must_use]
     pub fn fixed(value: &Value) -> Self {
-        Self { segments: vec![Segment::Text(value.to_string())] }
+        Self::with_holes(value, &[])
     }
 
     /// JSON with holes.
     #[must_use]
     pub fn with_holes(value: &Value, holes: &[Hole]) -> Self {
-        let mut fragment = Self { segments: Vec::new() };
-        fragment.write(value, &mut String::new(), holes);
-        fragment
+        let mut writer = Writer { holes, ..Writer::default() };
+        writer.write(value, &mut String::new());
+        Self { text: writer.text.into(), holes: writer.filled.into() }
     }
 
     /// The JSON with every hole filled.
@@ -70,75 +72,67 @@ impl Fragment {
     ///
     /// Where a template does not resolve.
     pub fn resolve<'a>(&'a self, facts: &PlaceholderValues<'a>) -> Result<Json<'a>, Unresolved> {
-        if let [Segment::Text(text)] = self.segments.as_slice() {
-            return Ok(Json::borrowed(text));
+        if self.holes.is_empty() {
+            return Ok(Json::borrowed(&self.text));
         }
         let mut json = String::with_capacity(256);
-        for segment in &self.segments {
-            match segment {
-                Segment::Text(text) => json.push_str(text),
-                Segment::Hole(template) => push_escaped(&mut json, &template.resolve(facts)?),
-            }
+        let mut from = 0;
+        for (to, template) in &self.holes {
+            json.push_str(self.text.get(from..*to).unwrap_or_default());
+            push_escaped(&mut json, &template.resolve(facts)?);
+            from = *to;
         }
+        json.push_str(self.text.get(from..).unwrap_or_default());
         Ok(Json::made(json))
     }
+}
 
+impl Writer<'_> {
     /// Writes `value`, which stands at the pointer `at`.
-    fn write(&mut self, value: &Value, at: &mut String, holes: &[Hole]) {
-        if let Some(hole) = holes.iter().find(|hole| hole.pointer == *at) {
+    fn write(&mut self, value: &Value, at: &mut String) {
+        if let Some(hole) = self.holes.iter().find(|hole| hole.pointer == *at) {
             self.hole(hole);
             return;
         }
         let end = at.len();
         let inside = |hole: &Hole| hole.pointer.strip_prefix(at.as_str()).is_some_and(|rest| rest.starts_with('/'));
         match value {
-            Value::Object(map) if holes.iter().any(inside) => {
+            Value::Object(map) if self.holes.iter().any(inside) => {
                 for (index, (key, value)) in map.iter().enumerate() {
-                    self.text().push(if index == 0 { '{' } else { ',' });
-                    self.text().push('"');
-                    push_escaped(self.text(), key);
-                    self.text().push_str("\":");
+                    self.text.push(if index == 0 { '{' } else { ',' });
+                    self.text.push('"');
+                    push_escaped(&mut self.text, key);
+                    self.text.push_str("\":");
                     at.push('/');
                     at.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                    self.write(value, at, holes);
+                    self.write(value, at);
                     at.truncate(end);
                 }
-                self.text().push('}');
+                self.text.push('}');
             }
-            Value::Array(items) if holes.iter().any(inside) => {
+            Value::Array(items) if self.holes.iter().any(inside) => {
                 for (index, value) in items.iter().enumerate() {
-                    self.text().push(if index == 0 { '[' } else { ',' });
+                    self.text.push(if index == 0 { '[' } else { ',' });
                     at.push('/');
                     at.push_str(&index.to_string());
-                    self.write(value, at, holes);
+                    self.write(value, at);
                     at.truncate(end);
                 }
-                self.text().push(']');
+                self.text.push(']');
             }
-            value => self.text().push_str(&value.to_string()),
+            value => self.text.push_str(&value.to_string()),
         }
     }
 
     fn hole(&mut self, hole: &Hole) {
-        self.text().push('"');
-        push_escaped(self.text(), &hole.before);
+        self.text.push('"');
+        push_escaped(&mut self.text, &hole.before);
         match hole.template.fixed() {
-            Some(text) => push_escaped(self.text(), text),
-            None => self.segments.push(Segment::Hole(hole.template.clone())),
+            Some(text) => push_escaped(&mut self.text, text),
+            None => self.filled.push((self.text.len(), hole.template.clone())),
         }
-        push_escaped(self.text(), &hole.after);
-        self.text().push('"');
-    }
-
-    /// The text at the end, to be added to.
-    fn text(&mut self) -> &mut String {
-        if !matches!(self.segments.last(), Some(Segment::Text(_))) {
-            self.segments.push(Segment::Text(String::new()));
-        }
-        match self.segments.last_mut() {
-            Some(Segment::Text(text)) => text,
-            _ => unreachable!("a text was pushed where none stood"),
-        }
+        push_escaped(&mut self.text, &hole.after);
+        self.text.push('"');
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every policy is filed under its rarest requirement: a label with one of its values, or a label that must be there.
 //! A pod's labels are then looked up, and only what is found is held against its whole selector. Equal to a linear scan,
-//! which a property test shows.
+//! which a property test shows. Where a scope has a few policies only, as most namespaces have, they are scanned: maps for
+//! them would take more room than they do.
 //!
 //! An index is shared by the snapshots that hold it and changed by copying what a change touches: the map of one label
 //! key, of one scope. What requires the label of another key, or another namespace, stays shared.
@@ -10,9 +11,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    labels::{Condition, Labels, Selector},
+    labels::{LabelCondition, Labels, Selector},
     policy::{Policy, Scope},
 };
+
+/// How many policies of one scope are scanned before they are filed.
+const FEW: usize = 8;
 
 /// Policies, findable by what they match.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +30,10 @@ pub struct PolicyIndex {
 struct Filing {
     pod: HashMap<Arc<str>, Arc<Shelf>>,
     namespace: HashMap<Arc<str>, Arc<Shelf>>,
+    /// What has nothing to be filed under; all of them, as long as they are few.
     always: Vec<Arc<Policy>>,
+    /// Whether policies are filed: they are, or were, more than a few.
+    is_filed: bool,
     count: usize,
 }
 
@@ -64,23 +71,24 @@ impl PolicyIndex {
     /// An index of `policies`, whatever order they come in.
     #[must_use]
     pub fn new(policies: impl IntoIterator<Item = Arc<Policy>>) -> Self {
-        let policies: Vec<Arc<Policy>> = policies.into_iter().collect();
-        let mut index = Self::default();
-        // All are counted before the first is filed, so that rare is rare among all of them.
-        for policy in &policies {
-            index.filing(&policy.id.scope).count(policy);
-        }
+        let mut of_namespaces: HashMap<Arc<str>, Vec<Arc<Policy>>> = HashMap::new();
+        let mut of_cluster = Vec::new();
         for policy in policies {
-            index.filing(&policy.id.scope).file(policy);
+            match &policy.id.scope {
+                Scope::Cluster => of_cluster.push(policy),
+                Scope::Namespace(namespace) => of_namespaces.entry(namespace.as_str().into()).or_default().push(policy),
+            }
         }
-        index
+        let of_namespaces = of_namespaces.into_iter();
+        Self {
+            by_namespace: of_namespaces.map(|(name, policies)| (name, Arc::new(Filing::new(policies)))).collect(),
+            cluster: Arc::new(Filing::new(of_cluster)),
+        }
     }
 
     /// Adds a policy.
     pub fn insert(&mut self, policy: Arc<Policy>) {
-        let filing = self.filing(&policy.id.scope);
-        filing.count(&policy);
-        filing.file(policy);
+        self.filing(&policy.id.scope).insert(policy);
     }
 
     /// Takes out a policy that [`insert`](Self::insert) or [`new`](Self::new) was given: the very same one.
@@ -156,8 +164,36 @@ pub fn matches(policy: &Policy, namespace: &str, namespace_labels: &dyn Labels, 
 }
 
 impl Filing {
+    fn new(mut policies: Vec<Arc<Policy>>) -> Self {
+        let count = policies.len();
+        if count <= FEW {
+            policies.shrink_to_fit();
+            return Self { always: policies, count, ..Self::default() };
+        }
+        let mut filing = Self { is_filed: true, count, ..Self::default() };
+        // All are counted before the first is filed, so that rare is rare among all of them.
+        for policy in &policies {
+            filing.count(policy);
+        }
+        for policy in policies {
+            filing.file(policy);
+        }
+        filing
+    }
+
+    fn insert(&mut self, policy: Arc<Policy>) {
+        if self.is_filed {
+            self.count += 1;
+            self.count(&policy);
+            self.file(policy);
+        } else {
+            let mut policies = std::mem::take(&mut self.always);
+            policies.push(policy);
+            *self = Self::new(policies);
+        }
+    }
+
     fn count(&mut self, policy: &Policy) {
-        self.count += 1;
         for place in places(policy).into_iter().flatten() {
             self.slot(place).candidates += 1;
         }
@@ -177,6 +213,9 @@ impl Filing {
     fn take_out(&mut self, policy: &Arc<Policy>) {
         self.count = self.count.saturating_sub(1);
         self.always.retain(|other| !Arc::ptr_eq(other, policy));
+        if !self.is_filed {
+            return;
+        }
         // Where it was filed followed from what was rare then, so all of its places are looked at.
         for place in places(policy).into_iter().flatten() {
             let slot = self.slot(place);
@@ -271,12 +310,12 @@ fn selector_places(selector: &Selector, on: On) -> Vec<Vec<FiledUnder<'_>>> {
         .filter_map(|requirement| {
             let key = requirement.key.as_str();
             match &requirement.condition {
-                Condition::In(values) => {
+                LabelCondition::In(values) => {
                     Some(values.iter().map(|value| FiledUnder { on, key, value: Some(value) }).collect::<Vec<_>>())
                 }
-                Condition::Exists => Some(vec![FiledUnder { on, key, value: None }]),
+                LabelCondition::Exists => Some(vec![FiledUnder { on, key, value: None }]),
                 // Absence cannot be looked up.
-                Condition::NotIn(_) | Condition::DoesNotExist => None,
+                LabelCondition::NotIn(_) | LabelCondition::DoesNotExist => None,
             }
         })
         .collect()

@@ -13,7 +13,7 @@ use crate::policy::{
 #[derive(Clone, Debug)]
 pub struct Modifier {
     /// Path within the spec, such as `storage[2].pvc`; how the marker, warnings and `explain` name it.
-    pub path: String,
+    pub path: Box<str>,
     /// What it puts into the pod.
     pub unit: Injectable,
 }
@@ -22,11 +22,11 @@ pub struct Modifier {
 #[derive(Clone, Debug, Default)]
 pub struct Injectable {
     /// Volumes, each of which stands or falls with its mounts.
-    pub volumes: Vec<VolumeUnit>,
+    pub volumes: Box<[VolumeUnit]>,
     /// Variables, in order.
-    pub env: Vec<EnvUnit>,
+    pub env: Box<[EnvUnit]>,
     /// Whole secrets and config maps as environment.
-    pub env_from: Vec<Fragment>,
+    pub env_from: Box<[Fragment]>,
     /// The variables are worth nothing without the volumes (a key file and the variable that points at it), so a
     /// container gets both or neither.
     pub needs_volumes: bool,
@@ -38,18 +38,18 @@ pub struct VolumeUnit {
     /// Name that the volume gets where it is free.
     pub name: Template,
     /// Field name of the source in `core/v1`: `persistentVolumeClaim`, `secret`, …
-    pub kind: String,
+    pub kind: Box<str>,
     /// Content of the source.
     pub source: Fragment,
     /// Where it is mounted; never empty.
-    pub mounts: Vec<MountUnit>,
+    pub mounts: Box<[MountUnit]>,
 }
 
 /// One mount.
 #[derive(Clone, Debug)]
 pub struct MountUnit {
     /// Absolute path, cleaned.
-    pub path: String,
+    pub path: Box<str>,
     /// A last path element that depends on the pod.
     pub tail: Option<Template>,
     /// Path within the volume.
@@ -66,7 +66,7 @@ pub struct MountUnit {
 #[derive(Clone, Debug)]
 pub struct EnvUnit {
     /// Name of the variable.
-    pub name: String,
+    pub name: Box<str>,
     /// The whole entry: `name` with `value` or `valueFrom`.
     pub entry: Fragment,
     /// The credentials that it is a part of, which stand or fall together; `None` stands alone.
@@ -75,7 +75,16 @@ pub struct EnvUnit {
     pub follows: bool,
     /// Variables that belong to the same credentials and that the unit does not set: one that the pod brings speaks of
     /// other credentials, and beside ours it would break them.
-    pub replaces: Vec<String>,
+    pub replaces: Rivals,
+}
+
+/// Names of variables that stand for other credentials. Hundreds of policies have the same, without a copy of their own.
+#[derive(Clone, Debug)]
+pub enum Rivals {
+    /// What [`Credentials::rivals`] says, all of it.
+    Known(&'static [&'static str]),
+    /// A part of that, or under a prefix.
+    Named(Box<[String]>),
 }
 
 /// Credentials that are made up of several variables.
@@ -122,49 +131,65 @@ impl Credentials {
 
     /// Makes the variables of these credentials in `env` one unit with what decides against them, under `prefix`.
     pub fn bind(self, env: &mut [EnvUnit], prefix: &str) {
-        let rivals = self.rivals().iter().map(|name| format!("{prefix}{name}"));
-        let rivals: Vec<String> = rivals.filter(|name| env.iter().all(|unit| unit.name != *name)).collect();
+        let all = self.rivals().iter().map(|name| format!("{prefix}{name}"));
+        let rivals: Box<[String]> = all.filter(|name| env.iter().all(|unit| *unit.name != **name)).collect();
+        let is_known = prefix.is_empty() && rivals.len() == self.rivals().len();
+        let rivals = if is_known { Rivals::Known(self.rivals()) } else { Rivals::Named(rivals) };
         if let Some(first) = env.iter_mut().find(|unit| unit.credentials == Some(self) && !unit.follows) {
             first.replaces = rivals;
         }
     }
 }
 
+impl Default for Rivals {
+    fn default() -> Self {
+        Self::Known(&[])
+    }
+}
+
+impl Rivals {
+    /// The names.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let (known, named) = match self {
+            Self::Known(names) => (*names, <&[String]>::default()),
+            Self::Named(names) => (<&[&str]>::default(), &**names),
+        };
+        known.iter().copied().chain(named.iter().map(String::as_str))
+    }
+}
+
 impl EnvUnit {
     /// `{name, value}`.
     #[must_use]
-    pub fn literal(name: impl Into<String>, value: impl Into<String>) -> Self {
-        let (name, value) = (name.into(), value.into());
-        let entry = Fragment::fixed(&json!({"name": name, "value": value}));
+    pub fn literal(name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
+        let entry = Fragment::fixed(&json!({"name": name.as_ref(), "value": value.as_ref()}));
         Self::of(name, entry)
     }
 
     /// `{name, valueFrom: {secretKeyRef: {name: secret, key}}}`.
     #[must_use]
-    pub fn from_secret(name: impl Into<String>, secret: Template, key: &str, optional: bool) -> Self {
-        let name = name.into();
+    pub fn from_secret(name: impl AsRef<str>, secret: Template, key: &str, optional: bool) -> Self {
         let mut reference = json!({"key": key, "name": ""});
         if let (true, Some(reference)) = (optional, reference.as_object_mut()) {
             reference.insert("optional".into(), Value::Bool(true));
         }
-        let entry = json!({"name": name, "valueFrom": {"secretKeyRef": reference}});
+        let entry = json!({"name": name.as_ref(), "valueFrom": {"secretKeyRef": reference}});
         let entry = Fragment::with_holes(&entry, &[Hole::whole("/valueFrom/secretKeyRef/name", secret)]);
         Self::of(name, entry)
     }
 
     /// `{name, value}`, where the value is a hole's.
     #[must_use]
-    pub fn templated(name: impl Into<String>, before: &str, value: Template, after: &str) -> Self {
-        let name = name.into();
+    pub fn templated(name: impl AsRef<str>, before: &str, value: Template, after: &str) -> Self {
         let hole = Hole::between("/value", before, value, after);
-        let entry = Fragment::with_holes(&json!({"name": name, "value": ""}), &[hole]);
+        let entry = Fragment::with_holes(&json!({"name": name.as_ref(), "value": ""}), &[hole]);
         Self::of(name, entry)
     }
 
     /// A variable that stands alone.
     #[must_use]
-    pub const fn of(name: String, entry: Fragment) -> Self {
-        Self { name, entry, credentials: None, follows: false, replaces: Vec::new() }
+    pub fn of(name: impl AsRef<str>, entry: Fragment) -> Self {
+        Self { name: name.as_ref().into(), entry, credentials: None, follows: false, replaces: Rivals::default() }
     }
 
     /// The same, as what comes with `credentials` or not at all.
@@ -188,7 +213,7 @@ impl MountUnit {
     #[must_use]
     pub fn at(path: &str) -> Self {
         Self {
-            path: crate::names::clean_path(path).into_owned(),
+            path: crate::names::clean_path(path).into(),
             tail: None,
             sub_path: None,
             expands: false,

@@ -82,7 +82,7 @@ fn of_itself(policy: &Policy) -> Option<FieldError> {
     policy.labels.iter().find_map(|(key, value)| {
         let own = policy.pods.requirements().iter().filter(|requirement| requirement.key == *key);
         let misses = own.into_iter().any(|requirement| !requirement.matches(Some(value)));
-        let why = if policy.placeholder_labels.contains(key) {
+        let why = if policy.reads_by_placeholder(key) {
             "the policy has a placeholder of this label"
         } else if misses {
             "the policy selects by this label and would not select its own value"
@@ -102,7 +102,7 @@ fn read_and_replaced<'p>(reader: &Policy, replacer: &'p Policy) -> Option<(&'p s
     replacer.labels.iter().find_map(|(key, _)| {
         let path = if reader.pods.requirements().iter().any(|requirement| requirement.key == *key) {
             "spec.match.podSelector"
-        } else if reader.placeholder_labels.contains(key) {
+        } else if reader.reads_by_placeholder(key) {
             "spec"
         } else {
             return None;

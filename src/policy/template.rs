@@ -11,7 +11,7 @@ use crate::{labels::Labels, names};
 /// Text with placeholders, parsed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Box<[Part]>,
     kind: Kind,
 }
 
@@ -60,11 +60,11 @@ pub enum Unresolved {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Part {
-    Text(String),
+    Text(Box<str>),
     Namespace,
     ServiceAccount,
     Username,
-    Label(String),
+    Label(Box<str>),
 }
 
 const KNOWN: &str = "{namespace}, {serviceAccount}, {username} and {label:KEY}";
@@ -86,7 +86,7 @@ impl Template {
                 return Err(format!("{text:?} has a {{ without its }}; placeholders are {KNOWN}"));
             };
             if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+                parts.push(Part::Text(before.into()));
             }
             parts.push(Part::parse(name)?);
             rest = after;
@@ -95,9 +95,9 @@ impl Template {
             return Err(format!("{text:?} has a }} without its {{; placeholders are {KNOWN}"));
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.into()));
         }
-        let template = Self { parts, kind };
+        let template = Self { parts: parts.into(), kind };
         if let Some(text) = template.fixed() {
             kind.check(text).map_err(|allowed| format!("{} {text:?} {allowed}", kind.what()))?;
         }
@@ -107,13 +107,13 @@ impl Template {
     /// A text that is known to be valid as `kind`, without placeholders.
     #[must_use]
     pub fn literal(text: &str, kind: Kind) -> Self {
-        Self { parts: vec![Part::Text(text.to_owned())], kind }
+        Self { parts: [Part::Text(text.into())].into(), kind }
     }
 
     /// The text, where it has no placeholders.
     #[must_use]
     pub fn fixed(&self) -> Option<&str> {
-        match self.parts.as_slice() {
+        match &*self.parts {
             [] => Some(""),
             [Part::Text(text)] => Some(text),
             _ => None,
@@ -130,7 +130,7 @@ impl Template {
     #[must_use]
     pub fn with_username(self, user: &Self) -> Self {
         let parts = self.parts.into_iter().flat_map(|part| match part {
-            Part::Username => user.parts.clone(),
+            Part::Username => user.parts.to_vec(),
             part => vec![part],
         });
         Self { parts: parts.collect(), kind: self.kind }
@@ -139,7 +139,7 @@ impl Template {
     /// The labels that occur.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Label(key) => Some(key.as_str()),
+            Part::Label(key) => Some(&**key),
             _ => None,
         })
     }
@@ -153,7 +153,7 @@ impl Template {
         if let Some(text) = self.fixed() {
             return Ok(Cow::Borrowed(text));
         }
-        let text = match self.parts.as_slice() {
+        let text = match &*self.parts {
             [only] => Cow::Borrowed(only.value(facts)?),
             parts => {
                 let mut text = String::with_capacity(64);
@@ -176,7 +176,7 @@ impl Part {
             "username" => Ok(Self::Username),
             _ => match name.strip_prefix("label:") {
                 Some(key) => match names::label_key(key) {
-                    Ok(()) => Ok(Self::Label(key.to_owned())),
+                    Ok(()) => Ok(Self::Label(key.into())),
                     Err(allowed) => Err(format!("{{{name}}}: label key {key:?} {allowed}")),
                 },
                 None => Err(format!("unknown placeholder {{{name}}}; placeholders are {KNOWN}")),

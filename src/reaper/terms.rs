@@ -154,7 +154,7 @@ pub fn watched<'p>(policy: &'p Policy, name: &'p Arc<str>) -> PolicyThresholds<'
     PolicyThresholds {
         name,
         cluster: policy.is_cluster(),
-        thresholds: policy.thresholds.as_ref(),
+        thresholds: policy.thresholds.as_deref(),
         on_exceeded: policy.on_exceeded.unwrap_or_default(),
     }
 }

@@ -45,4 +45,5 @@ mod sub_path_expr;
 mod threshold;
 mod unharmed;
 mod watcher;
+mod weight;
 mod world;

@@ -141,7 +141,7 @@ impl Checker<'_> {
             }
         };
         let mut unit = if fuse { self.auto_fuse(params, v3io)? } else { Injectable::default() };
-        unit.env = v3io_env(v3io, username, access_key);
+        unit.env = v3io_env(v3io, username, access_key).into();
         Some(unit)
     }
 
@@ -230,7 +230,7 @@ impl Checker<'_> {
                 None => EnvUnit::literal(name, plain(value)),
             });
         }
-        Some(Injectable { env, ..Injectable::default() })
+        Some(Injectable { env: env.into(), ..Injectable::default() })
     }
 
     fn auto_secret_env(&mut self, params: &Params) -> Option<Injectable> {
@@ -247,7 +247,7 @@ impl Checker<'_> {
         for key in &keys {
             self.name(key, names::data_key, PARAMS);
         }
-        let mut unit = secret_env_unit(&secret, &keys);
+        let unit = secret_env_unit(&secret, &keys);
         let clear: Vec<(String, String)> = match params.get("cleartext_env") {
             Some(Value::Object(map)) => map.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
             Some(value) => {
@@ -257,14 +257,15 @@ impl Checker<'_> {
             }
             None => Vec::new(),
         };
+        let mut env = unit.env.into_vec();
         for (name, value) in clear {
             self.name(&name, names::env_var_name, PARAMS);
-            if unit.env.iter().any(|other| other.name == name) {
+            if env.iter().any(|other| *other.name == *name) {
                 self.error(PARAMS, format!("{name:?} is in both keys and cleartext_env"));
             }
-            unit.env.push(EnvUnit::literal(name, value));
+            env.push(EnvUnit::literal(name, value));
         }
-        Some(unit)
+        Some(Injectable { env: env.into(), ..unit })
     }
 
     fn param(&mut self, params: &Params, name: &str) -> Option<String> {

@@ -1,7 +1,5 @@
 //! The blocks of a policy beside storage, autoMount, persistence and the environment.
 
-use std::collections::BTreeSet;
-
 use crate::{
     defaults::{Defaults, notes},
     duration::{Threshold, words},
@@ -37,29 +35,29 @@ impl Checker<'_> {
             priority: spec.priority,
             pods,
             namespaces,
-            requests: self.requests(),
+            requests: self.requests().into(),
             containers: self.containers(),
             on_conflict: spec.on_conflict,
             username: self.username(),
-            storage: self.storage(&spec.storage),
-            auto_mount: spec.auto_mount.as_ref().and_then(|block| self.auto_mount(block)),
-            persistence: spec.persistence.as_ref().map(|block| self.catalogue(block)),
-            env: self.env(),
-            env_from: self.env_from(),
+            storage: self.storage(&spec.storage).into(),
+            auto_mount: spec.auto_mount.as_ref().and_then(|block| self.auto_mount(block)).map(Box::new),
+            persistence: spec.persistence.as_ref().map(|block| Box::new(self.catalogue(block))),
+            env: self.env().into(),
+            env_from: self.env_from().into(),
             labels: self.labels(),
             annotations: self.annotations(),
             image_pull_policy: spec.image_pull_policy,
-            image_pull_secrets: self.image_pull_secrets(),
-            preemption: self.preemption(),
+            image_pull_secrets: self.image_pull_secrets().into(),
+            preemption: self.preemption().map(Box::new),
             node_selector: spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
             tolerations: spec.tolerations.iter().map(Toleration::from).collect(),
-            affinity: spec.affinity.as_ref().map(Affinity::from),
+            affinity: spec.affinity.as_ref().map(Affinity::from).map(Box::new),
             priority_class_name: spec.priority_class_name.clone().filter(|name| !name.is_empty()),
-            defaults: self.defaults(),
-            thresholds: self.thresholds(),
+            defaults: self.defaults().map(Box::new),
+            thresholds: self.thresholds().map(Box::new),
             on_exceeded: self.on_exceeded(),
-            placeholder_labels: BTreeSet::new(),
-            notes: Vec::new(),
+            placeholder_labels: Box::default(),
+            notes: Box::default(),
         };
         self.extend("", rules::node_selector("nodeSelector", &spec.node_selector));
         self.extend("", rules::tolerations("tolerations", &spec.tolerations));
@@ -136,7 +134,7 @@ impl Checker<'_> {
         Containers { names, init: *init_containers }
     }
 
-    fn labels(&mut self) -> Vec<(String, String)> {
+    fn labels(&mut self) -> Box<[(String, String)]> {
         for (key, value) in &self.spec.labels {
             let at = field("labels", key);
             self.metadata_key(key, names::label_key, &at);
@@ -145,7 +143,7 @@ impl Checker<'_> {
         self.spec.labels.clone().into_iter().collect()
     }
 
-    fn annotations(&mut self) -> Vec<(String, String)> {
+    fn annotations(&mut self) -> Box<[(String, String)]> {
         let spec = self.spec;
         for (key, value) in &spec.annotations {
             let at = field("annotations", key);

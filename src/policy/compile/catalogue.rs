@@ -122,12 +122,12 @@ impl Checker<'_> {
             }
         };
         let path = mount.path.clone();
-        let volume = VolumeUnit { name: volume_name(name), kind: kind.into(), source, mounts: vec![mount] };
+        let volume = VolumeUnit { name: volume_name(name), kind: kind.into(), source, mounts: [mount].into() };
         Some(CatalogueEntry {
             name: name.to_owned(),
             path: at.to_owned(),
             unit: one_volume(volume),
-            location: Fragment::fixed(&Value::String(path)),
+            location: Fragment::fixed(&Value::String(path.into())),
             store: None,
             read_only,
         })
@@ -162,13 +162,13 @@ impl Checker<'_> {
         let mut sdk = Injectable::default();
         if let Some(secret) = &secret {
             if let Some(key) = &key {
-                unit.env.push(EnvUnit::from_secret(key, secret.clone(), key, false));
-                unit.env.extend(shell_name(key).map(|name| EnvUnit::from_secret(name, secret.clone(), key, false)));
+                let names = [key.clone()].into_iter().chain(shell_name(key));
+                unit.env = names.map(|name| EnvUnit::from_secret(name, secret.clone(), key, false)).collect();
             }
             match (store, &key) {
                 (Store::Gcs, key) => sdk = gcs_unit(secret, key.as_deref().unwrap_or("key.json"))?,
-                (Store::S3, None) => sdk.env = s3_plain_keys(secret),
-                (Store::Azure, None) => sdk.env = azure_env(secret),
+                (Store::S3, None) => sdk.env = s3_plain_keys(secret).into(),
+                (Store::Azure, None) => sdk.env = azure_env(secret).into(),
                 (Store::S3 | Store::Azure, Some(_)) => {}
             }
         }

@@ -19,7 +19,7 @@ impl Checker<'_> {
         for (index, var) in self.spec.env.iter().enumerate() {
             let at = item("env", index);
             self.name(&var.name, names::env_var_name, &field(&at, "name"));
-            if units.iter().any(|unit| unit.name == var.name) {
+            if units.iter().any(|unit| *unit.name == *var.name) {
                 self.error(&field(&at, "name"), format!("{:?} is given twice", var.name));
             }
             let mut holes = Vec::new();
@@ -44,7 +44,7 @@ impl Checker<'_> {
             }
             self.variable_value(var.value.as_deref().unwrap_or_default(), &field(&at, "value"));
             let entry = Fragment::with_holes(&json!(var), &holes);
-            units.push(EnvUnit::of(var.name.clone(), entry));
+            units.push(EnvUnit::of(&var.name, entry));
         }
         units
     }

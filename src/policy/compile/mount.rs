@@ -90,7 +90,7 @@ impl Checker<'_> {
 
     /// Notes the mounts of one policy that lie in a read-only one.
     pub(super) fn nested_mounts(&mut self, policy: &Policy) {
-        let explicit = policy.storage.iter().map(|modifier| (modifier.path.as_str(), &modifier.unit));
+        let explicit = policy.storage.iter().map(|modifier| (&*modifier.path, &modifier.unit));
         let entries = policy.persistence.iter().flat_map(|catalogue| catalogue.data.iter().chain(&catalogue.outputs));
         let units = explicit.chain(entries.map(|entry| (entry.path.as_str(), &entry.unit)));
         let volumes = units.flat_map(|(at, unit)| unit.volumes.iter().map(move |volume| (at, volume)));
@@ -112,13 +112,13 @@ impl Checker<'_> {
         }
         for (at, _, inner) in &mounts {
             let lies_in = |outer: &MountUnit| {
-                let rest = inner.path.strip_prefix(outer.path.as_str());
+                let rest = inner.path.strip_prefix(&*outer.path);
                 rest.is_some_and(|rest| rest.starts_with('/')) && outer.tail.is_none()
             };
             let around =
                 mounts.iter().filter(|(_, _, outer)| lies_in(outer)).max_by_key(|(_, _, outer)| outer.path.len());
             let cannot_hold = |volume: &VolumeUnit, outer: &MountUnit| {
-                (outer.read_only || volume.kind == "image") && !makes_folders(&volume.kind)
+                (outer.read_only || &*volume.kind == "image") && !makes_folders(&volume.kind)
             };
             if let Some((of, _, outer)) = around.filter(|(_, volume, outer)| cannot_hold(volume, outer)) {
                 let (inner, outer) = (&inner.path, &outer.path);

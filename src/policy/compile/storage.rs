@@ -30,7 +30,7 @@ impl Checker<'_> {
         for (index, modifier) in modifiers.iter().enumerate() {
             let at = item("storage", index);
             if let Some((name, unit)) = self.modifier(modifier, &at) {
-                compiled.push(Modifier { path: field(&at, name), unit });
+                compiled.push(Modifier { path: field(&at, name).into(), unit });
             }
         }
         compiled
@@ -69,7 +69,12 @@ impl Checker<'_> {
         let name = self.template(&pvc.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount(pvc.into(), at);
         let source = Fragment::with_holes(&json!({"claimName": ""}), &[Hole::whole("/claimName", claim?)]);
-        Some(one_volume(VolumeUnit { name: name?, kind: "persistentVolumeClaim".into(), source, mounts: vec![mount?] }))
+        Some(one_volume(VolumeUnit {
+            name: name?,
+            kind: "persistentVolumeClaim".into(),
+            source,
+            mounts: [mount?].into(),
+        }))
     }
 
     fn config_map(&mut self, map: &ConfigMapModifier, at: &str) -> Option<Injectable> {
@@ -80,7 +85,7 @@ impl Checker<'_> {
         source.insert("name".into(), json!(map.name));
         self.file_options(&mut source, map.items.as_deref(), map.default_mode, map.optional, at);
         let source = Fragment::fixed(&Value::Object(source));
-        Some(one_volume(VolumeUnit { name: name?, kind: "configMap".into(), source, mounts: vec![mount?] }))
+        Some(one_volume(VolumeUnit { name: name?, kind: "configMap".into(), source, mounts: [mount?].into() }))
     }
 
     fn secret(&mut self, secret: &SecretModifier, at: &str) -> Option<Injectable> {
@@ -91,7 +96,7 @@ impl Checker<'_> {
         source.insert("secretName".into(), json!(""));
         self.file_options(&mut source, secret.items.as_deref(), secret.default_mode, secret.optional, at);
         let source = Fragment::with_holes(&Value::Object(source), &[Hole::whole("/secretName", secret_name?)]);
-        Some(one_volume(VolumeUnit { name: name?, kind: "secret".into(), source, mounts: vec![mount?] }))
+        Some(one_volume(VolumeUnit { name: name?, kind: "secret".into(), source, mounts: [mount?].into() }))
     }
 
     fn file_options(
@@ -126,7 +131,7 @@ impl Checker<'_> {
         let name = self.template(&host.volume_name, Kind::Volume, &field(at, "volumeName"));
         let mount = self.mount(host.into(), at);
         let source = Fragment::fixed(&json!({"path": host.path, "type": kind}));
-        Some(one_volume(VolumeUnit { name: name?, kind: "hostPath".into(), source, mounts: vec![mount?] }))
+        Some(one_volume(VolumeUnit { name: name?, kind: "hostPath".into(), source, mounts: [mount?].into() }))
     }
 
     fn volume(&mut self, modifier: &VolumeModifier, at: &str) -> Option<Injectable> {
@@ -169,7 +174,7 @@ impl Checker<'_> {
             }
         }
         let source = Fragment::with_holes(content, &holes);
-        Some(one_volume(VolumeUnit { name: name?, kind: kind.clone(), source, mounts: vec![mount?] }))
+        Some(one_volume(VolumeUnit { name: name?, kind: kind.as_str().into(), source, mounts: [mount?].into() }))
     }
 
     /// What a person should know of a source that is right.
@@ -219,9 +224,9 @@ impl Checker<'_> {
 
 pub(super) fn volume(name: &str, kind: &str, source: Fragment, mount: MountUnit) -> Option<VolumeUnit> {
     let name = Template::parse(name, Kind::Volume).ok()?;
-    Some(VolumeUnit { name, kind: kind.into(), source, mounts: vec![mount] })
+    Some(VolumeUnit { name, kind: kind.into(), source, mounts: [mount].into() })
 }
 
 pub(super) fn one_volume(volume: VolumeUnit) -> Injectable {
-    Injectable { volumes: vec![volume], ..Injectable::default() }
+    Injectable { volumes: [volume].into(), ..Injectable::default() }
 }

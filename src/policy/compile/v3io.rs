@@ -27,7 +27,8 @@ impl Checker<'_> {
                 v3io,
                 username,
                 EnvUnit::from_secret("V3IO_ACCESS_KEY", secret, &v3io.access_key_secret.key, false),
-            ),
+            )
+            .into(),
             ..Injectable::default()
         })
     }
@@ -61,7 +62,7 @@ impl Checker<'_> {
             holes.push(Hole::between("/options/subPath", "/", user, after));
         }
         let source = Fragment::with_holes(&source, &holes);
-        Some(one_volume(VolumeUnit { name, kind: "flexVolume".into(), source, mounts }))
+        Some(one_volume(VolumeUnit { name, kind: "flexVolume".into(), source, mounts: mounts.into() }))
     }
 
     fn fuse_mounts(&mut self, mounts: &[MountSpec], at: &str) -> Option<Vec<MountUnit>> {
@@ -102,7 +103,7 @@ impl Checker<'_> {
             &json!({"name": "CURRENT_NODE_IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.hostIP"}}}),
         );
         Some(Injectable {
-            volumes: vec![
+            volumes: [
                 host("/var/run/iguazio/dayman-shm/", "/dev/shm", "shm")?,
                 host("/var/run/iguazio/dayman/", "/var/run/iguazio/dayman", "v3iod-comm")?,
                 volume(
@@ -112,8 +113,9 @@ impl Checker<'_> {
                     MountUnit::at("/var/run/iguazio/daemon_health"),
                 )?,
                 volume("v3io-config", "configMap", Fragment::fixed(&config), MountUnit::at("/etc/config/v3io"))?,
-            ],
-            env: vec![node_ip, EnvUnit::literal("IGZ_DATA_CONFIG_FILE", "/igz/java/conf/v3io.conf")],
+            ]
+            .into(),
+            env: [node_ip, EnvUnit::literal("IGZ_DATA_CONFIG_FILE", "/igz/java/conf/v3io.conf")].into(),
             needs_volumes: true,
             ..Injectable::default()
         })

@@ -39,7 +39,7 @@ impl Checker<'_> {
 
     pub(super) fn azure(&mut self, azure: &AzureModifier, at: &str) -> Option<Injectable> {
         let secret = self.template(&azure.secret_name, Kind::Secret, &field(at, "secretName"))?;
-        Some(Injectable { env: azure_env(&secret), ..Injectable::default() })
+        Some(Injectable { env: azure_env(&secret).into(), ..Injectable::default() })
     }
 
     pub(super) fn env_modifier(&mut self, modifier: &EnvModifier, at: &str) -> Option<Injectable> {
@@ -110,12 +110,12 @@ pub(super) fn s3_unit(
             env.push(EnvUnit::literal(format!("{prefix}AWS_ACCESS_KEY_ID"), id).part_of(Credentials::S3));
             env.push(EnvUnit::literal(format!("{prefix}AWS_SECRET_ACCESS_KEY"), secret).part_of(Credentials::S3));
         }
-        S3Keys::None => return Injectable { env, ..Injectable::default() },
+        S3Keys::None => return Injectable { env: env.into(), ..Injectable::default() },
     }
     let follow = |unit: EnvUnit| if unit.credentials.is_none() { unit.following(Credentials::S3) } else { unit };
     let mut env: Vec<EnvUnit> = env.into_iter().map(follow).collect();
     Credentials::S3.bind(&mut env, prefix);
-    Injectable { env, ..Injectable::default() }
+    Injectable { env: env.into(), ..Injectable::default() }
 }
 
 /// The plain keys that an S3 SDK reads, out of a secret that holds them; token, region and endpoint may be absent.
@@ -156,8 +156,8 @@ pub(super) fn gcs_unit(secret: &Template, key: &str) -> Option<Injectable> {
     let (before, after) = (format!("{GCS_MOUNT}/"), format!("/{key}"));
     let env = EnvUnit::templated("GOOGLE_APPLICATION_CREDENTIALS", &before, secret.clone(), &after);
     let name = Template::parse("gcs", Kind::Volume).ok()?;
-    let volume = VolumeUnit { name, kind: "secret".into(), source, mounts: vec![mount] };
-    Some(Injectable { volumes: vec![volume], env: vec![env], env_from: Vec::new(), needs_volumes: true })
+    let volume = VolumeUnit { name, kind: "secret".into(), source, mounts: [mount].into() };
+    Some(Injectable { volumes: [volume].into(), env: [env].into(), env_from: Box::default(), needs_volumes: true })
 }
 
 /// `set_env_vars_from_secret`: one variable a key, or the whole secret.
@@ -165,7 +165,7 @@ pub(super) fn secret_env_unit(secret: &Template, keys: &[String]) -> Injectable 
     if keys.is_empty() {
         let hole = Hole::whole("/secretRef/name", secret.clone());
         let whole = Fragment::with_holes(&json!({"secretRef": {"name": ""}}), &[hole]);
-        return Injectable { env_from: vec![whole], ..Injectable::default() };
+        return Injectable { env_from: [whole].into(), ..Injectable::default() };
     }
     let env = keys.iter().map(|key| EnvUnit::from_secret(key, secret.clone(), key, false)).collect();
     Injectable { env, ..Injectable::default() }
