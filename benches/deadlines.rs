@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use stowage::policy::loaded::Loaded;
 use stowage::policy::snapshot::Snapshot;
 use stowage::reaper::options::WatcherOptions;
-use stowage::reaper::step::{LiveFacts, Read, Step};
+use stowage::reaper::step::{LiveFacts, NextStep, Read};
 use stowage::reaper::watcher::Watcher;
 use stowage::threshold::{WatchedNode, WatchedPod};
 
@@ -177,7 +177,7 @@ fn burst(c: &mut Criterion) {
         live.metadata.uid.clone_from(&attempt.uid);
         live.metadata.name.clone_from(&attempt.name);
         let step = watcher.decide(attempt, &LiveFacts::of_pod(Read::There(Box::new(live))), at(24));
-        assert!(matches!(step, Step::Act(_)), "{step:?}");
+        assert!(matches!(step, NextStep::Act(_)), "{step:?}");
     }
     println!("watcher/burst: the last of {BURST} is decided about after {:.0} ms", begun.elapsed().as_secs_f64() * 1e3);
 }

@@ -34,6 +34,9 @@ pub struct Served {
     validity: Validity,
 }
 
+/// What tells the time of certificates: the wall clock in the program, a fixed one in tests.
+pub type Clock = fn() -> Timestamp;
+
 /// The longest chain that is served: clients refuse handshakes of many kilobytes, and real chains have three.
 pub const MAX_CHAIN: usize = 10;
 

@@ -29,17 +29,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves the admission webhook
-    Serve(Box<serve::Args>),
+    Serve(Box<serve::ServeArgs>),
     /// Shows what the webhook would do to pods and workloads, offline
-    Inject(inject::Args),
+    Inject(inject::InjectArgs),
     /// Says why a pod of the cluster was or was not injected, and what would be done now
-    Explain(explain::Args),
+    Explain(explain::ExplainArgs),
     /// Removes pods of the cluster that are past their state thresholds; with -f judges those of a dump, touching nothing
-    Reap(Box<reap::Args>),
+    Reap(Box<reap::ReapArgs>),
     /// Validates policy files
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Issues a CA and a serving certificate to files, or as a Secret
-    Certs(certs::Args),
+    Certs(certs::CertsArgs),
     /// Prints the CustomResourceDefinitions
     Crd,
     /// Prints a completion script

@@ -127,9 +127,9 @@ impl Str<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
+        struct StrVisitor;
 
-        impl<'de> Visitor<'de> for Text {
+        impl<'de> Visitor<'de> for StrVisitor {
             type Value = Str<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,7 +145,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
             }
         }
 
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(StrVisitor)
     }
 }
 
@@ -240,9 +240,9 @@ fn by_key<'m, T>(members: &'m [(Str<'_>, T)]) -> Vec<(&'m str, u32)> {
 
 impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Fields<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
+        struct FieldsVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldsVisitor<T> {
             type Value = Vec<(Str<'de>, T)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -258,7 +258,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Fields<'a, T> {
             }
         }
 
-        deserializer.deserialize_map(Members(PhantomData)).map(Self::new)
+        deserializer.deserialize_map(FieldsVisitor(PhantomData)).map(Self::new)
     }
 }
 

@@ -23,7 +23,7 @@ pub use self::cluster::ClusterMetrics;
 pub use self::labels::{
     Call, ConnectionRefusal, Delivery, HandshakeFailure, Label, Reload, RequestEnd, Undecided, Watching,
 };
-pub use self::watcher::{Acted, WatcherMetrics};
+pub use self::watcher::{ActionTaken, WatcherMetrics};
 
 const REASONS_HELP: &str = "Modifiers that were skipped and pods that were refused, by reason (docs/reasons.md).";
 

@@ -28,7 +28,7 @@ pub mod toleration;
 pub use affinity::{Affinity, TooManyTerms};
 pub use toleration::Toleration;
 
-use toleration::{Held, Tolerations, View};
+use toleration::{OwnToleration, TolerationView, Tolerations};
 
 /// A placement field of a pod that is not what the API defines.
 ///
@@ -113,7 +113,7 @@ impl<'a> Placement<'a> {
     }
 
     /// The tolerations as they are compared.
-    pub(crate) fn toleration_views(&self) -> impl Iterator<Item = View<'_>> {
+    pub(crate) fn toleration_views(&self) -> impl Iterator<Item = TolerationView<'_>> {
         self.tolerations.views()
     }
 
@@ -189,7 +189,10 @@ impl<'a> Placement<'a> {
     }
 
     /// Drops the tolerations for which `is_unwanted`, and gives them.
-    pub(crate) fn remove_tolerations(&mut self, is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held<'a>> {
+    pub(crate) fn remove_tolerations(
+        &mut self,
+        is_unwanted: impl FnMut(&TolerationView<'_>) -> bool,
+    ) -> Vec<OwnToleration<'a>> {
         self.tolerations.remove(is_unwanted)
     }
 

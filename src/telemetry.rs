@@ -163,7 +163,7 @@ mod tests {
 
     /// Where lines go, and how many writes brought them; opened by the test.
     #[derive(Clone, Default)]
-    struct Sink(Arc<(Mutex<Written>, Condvar)>);
+    struct HeldWriter(Arc<(Mutex<Written>, Condvar)>);
 
     #[derive(Default)]
     struct Written {
@@ -172,7 +172,7 @@ mod tests {
         open: bool,
     }
 
-    impl Sink {
+    impl HeldWriter {
         fn open() -> Self {
             let sink = Self::default();
             sink.let_through();
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    impl Write for Sink {
+    impl Write for HeldWriter {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let written = self.0.0.lock().unwrap();
             let mut written = self.0.1.wait_while(written, |written| !written.open).unwrap();
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_line_arrives_in_order_and_few_writes_carry_them() {
-        let sink = Sink::open();
+        let sink = HeldWriter::open();
         let (mut lines, log) = gather(sink.clone(), 30_000, |_| {});
         let mut expected = String::new();
         for number in 0..30_000 {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn lines_that_nobody_reads_are_lost_and_counted_and_hold_nobody() {
-        let sink = Sink::default();
+        let sink = HeldWriter::default();
         let (mut lines, log) = gather(sink.clone(), 10, |_| {});
         let lost = log.lost();
         // More than the buffer of the writer holds, too.
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn lost_lines_are_told_of_once_when_lines_are_read_again() {
         static TOLD: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-        let sink = Sink::default();
+        let sink = HeldWriter::default();
         let (mut lines, log) = gather(sink.clone(), 10, |lost| TOLD.lock().unwrap().push(lost));
         let lost = log.lost();
         while lost() < 7 {

@@ -20,7 +20,7 @@ use crate::files::read::regular;
 pub struct PairFiles {
     certificate: PathBuf,
     key: PathBuf,
-    seen: Option<Seen>,
+    seen: Option<SeenFiles>,
 }
 
 /// What a look at the files gave.
@@ -60,16 +60,16 @@ pub enum FilesError {
 
 /// What lies in the two files, before anything is made of it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PairRead(Seen);
+pub struct PairRead(SeenFiles);
 
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum SeenFiles {
     PairContents(PairContents),
-    Unreadable(Unreadable),
+    Unreadable(UnreadableFile),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Unreadable {
+struct UnreadableFile {
     path: PathBuf,
     kind: io::ErrorKind,
     /// Why, as [`io::Error`] says it.
@@ -113,8 +113,8 @@ impl PairFiles {
     #[must_use]
     pub fn read(&self) -> PairRead {
         PairRead(match self.contents() {
-            Ok(contents) => Seen::PairContents(contents),
-            Err(unreadable) => Seen::Unreadable(unreadable),
+            Ok(contents) => SeenFiles::PairContents(contents),
+            Err(unreadable) => SeenFiles::Unreadable(unreadable),
         })
     }
 
@@ -133,11 +133,13 @@ impl PairFiles {
             return CertificateChange::None;
         }
         let change = match &seen {
-            Seen::Unreadable(Unreadable { path, kind, text }) => CertificateChange::Refused(FilesError::Read {
-                path: path.clone(),
-                source: io::Error::new(*kind, text.clone()),
-            }),
-            Seen::PairContents(contents) => match contents.parse(now) {
+            SeenFiles::Unreadable(UnreadableFile { path, kind, text }) => {
+                CertificateChange::Refused(FilesError::Read {
+                    path: path.clone(),
+                    source: io::Error::new(*kind, text.clone()),
+                })
+            }
+            SeenFiles::PairContents(contents) => match contents.parse(now) {
                 Ok(served) => CertificateChange::Served(served),
                 Err(source) => CertificateChange::Refused(FilesError::Pair {
                     certificate: self.certificate.clone(),
@@ -150,9 +152,9 @@ impl PairFiles {
         change
     }
 
-    fn contents(&self) -> Result<PairContents, Unreadable> {
+    fn contents(&self) -> Result<PairContents, UnreadableFile> {
         let read = |path: &Path| {
-            regular(path, FILE_BYTES).map_err(|error| Unreadable {
+            regular(path, FILE_BYTES).map_err(|error| UnreadableFile {
                 path: path.to_owned(),
                 kind: error.kind(),
                 text: error.to_string(),

@@ -16,7 +16,7 @@ use thiserror::Error;
 use super::issue::{Authority, Serving};
 
 /// A file's name, its mode and what goes into it.
-type Entry = (&'static str, u32, String);
+type OutputFile = (&'static str, u32, String);
 
 /// Why nothing, or not everything, was written.
 #[derive(Debug, Error)]
@@ -47,7 +47,7 @@ pub fn to_folder(
     serving: &Serving,
     force: bool,
 ) -> Result<Vec<PathBuf>, OutputError> {
-    let entries: [Entry; 4] = [
+    let entries: [OutputFile; 4] = [
         ("ca.crt", 0o644, authority.certificate_pem().to_owned()),
         ("ca.key", 0o600, authority.key_pem()),
         ("tls.crt", 0o644, serving.certificate_pem.clone()),

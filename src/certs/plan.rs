@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
 use super::issue::{IssueError, SKEW};
-use super::secret::{Keyring, Terms};
+use super::secret::{CertificateTerms, Keyring};
 use super::trust::Bundle;
 use super::{Served, Validity};
 
@@ -88,7 +88,7 @@ pub fn plan(
     found: Option<&Keyring>,
     known: Option<&Keyring>,
     published: Option<&Published>,
-    terms: &Terms,
+    terms: &CertificateTerms,
     now: Timestamp,
 ) -> Vec<CertificateStep> {
     let Some(ring) = found else {
@@ -115,7 +115,12 @@ pub fn plan(
 }
 
 /// What is to be done about who signs and what is signed.
-fn sign(ring: &Keyring, published: Option<&Published>, terms: &Terms, now: Timestamp) -> Option<CertificateStep> {
+fn sign(
+    ring: &Keyring,
+    published: Option<&Published>,
+    terms: &CertificateTerms,
+    now: Timestamp,
+) -> Option<CertificateStep> {
     let next = ring.next().filter(|next| holds(next.validity(), now));
     if !holds(ring.authority().validity(), now) {
         return Some(if next.is_some() { CertificateStep::Promote } else { CertificateStep::Begin });
@@ -145,7 +150,7 @@ pub fn perform(
     steps: &[CertificateStep],
     found: Option<&Keyring>,
     known: Option<&Keyring>,
-    terms: &Terms,
+    terms: &CertificateTerms,
     now: Timestamp,
 ) -> Result<Option<Keyring>, IssueError> {
     let mut ring = found.cloned();
@@ -178,7 +183,7 @@ pub fn should_serve(
     offered: &Served,
     current: Option<&Served>,
     published: Option<&Published>,
-    terms: &Terms,
+    terms: &CertificateTerms,
     now: Timestamp,
 ) -> bool {
     let Some(current) = current else { return true };

@@ -29,7 +29,7 @@ const SERVING: [&str; 2] = ["tls.crt", "tls.key"];
 
 /// What certificates are made for, and for how long.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct CertificateTerms {
     /// Names of the Service; the one that API servers verify is `called`.
     pub names: Vec<String>,
     /// `SERVICE.NAMESPACE.svc`.
@@ -64,7 +64,7 @@ pub enum KeyringError {
     Authority(#[from] IssueError),
 }
 
-impl Terms {
+impl CertificateTerms {
     /// The usual terms for a Service: a year, 90 days, a minute.
     #[must_use]
     pub fn of_service(service: &str, namespace: &str) -> Self {
@@ -83,7 +83,7 @@ impl Keyring {
     ///
     /// # Errors
     /// The terms are out of range, or a key could not be made.
-    pub fn begin(before: Option<&Self>, terms: &Terms, now: Timestamp) -> Result<Self, IssueError> {
+    pub fn begin(before: Option<&Self>, terms: &CertificateTerms, now: Timestamp) -> Result<Self, IssueError> {
         let authority = Arc::new(Authority::new(now, terms.authority_life)?);
         let former = before.map_or_else(Bundle::default, |before| before.bundle(now));
         Self { authority, next: None, former, serving: None }.signed(terms, now)
@@ -174,19 +174,19 @@ impl Keyring {
     }
 
     /// With a new pair, signed by the authority.
-    pub(super) fn signed(self, terms: &Terms, now: Timestamp) -> Result<Self, IssueError> {
+    pub(super) fn signed(self, terms: &CertificateTerms, now: Timestamp) -> Result<Self, IssueError> {
         let serving = self.authority.sign(&terms.names, now, terms.serving_life)?;
         let served = Served::from_pem(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes())?;
         Ok(Self { serving: Some((serving, served)), ..self })
     }
 
     /// With a new authority that will sign next.
-    pub(super) fn prepared(self, terms: &Terms, now: Timestamp) -> Result<Self, IssueError> {
+    pub(super) fn prepared(self, terms: &CertificateTerms, now: Timestamp) -> Result<Self, IssueError> {
         Ok(Self { next: Some(Arc::new(Authority::new(now, terms.authority_life)?)), ..self })
     }
 
     /// With the next authority as the one that signs, and a pair by it.
-    pub(super) fn promoted(self, terms: &Terms, now: Timestamp) -> Result<Self, IssueError> {
+    pub(super) fn promoted(self, terms: &CertificateTerms, now: Timestamp) -> Result<Self, IssueError> {
         let Some(next) = self.next else { return Ok(self) };
         let mut former = self.former;
         former.add(self.authority.der());
@@ -233,8 +233,8 @@ mod tests {
         "2026-11-22T12:00:00Z".parse().unwrap()
     }
 
-    fn terms() -> Terms {
-        Terms::of_service("stowage", "stowage")
+    fn terms() -> CertificateTerms {
+        CertificateTerms::of_service("stowage", "stowage")
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Args as ClapArgs;
+use clap::Args;
 
 use super::{Failure, now, print, say};
 use crate::certs::{
@@ -12,8 +12,8 @@ use crate::certs::{
 };
 
 /// Issues a CA and a serving certificate.
-#[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+#[derive(Args, Debug)]
+pub(super) struct CertsArgs {
     /// Folder for ca.crt, ca.key, tls.crt and tls.key; keys are readable by their owner only
     #[arg(long, value_name = "FOLDER", required_unless_present = "secret", conflicts_with = "secret")]
     out: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub(super) struct Args {
     force: bool,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &CertsArgs) -> Result<(), Failure> {
     let now = now();
     let life = DAY * args.days;
     let authority = Authority::new(now, AUTHORITY_LIFE.max(life)).context("making the CA")?;

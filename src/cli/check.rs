@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
+use clap::Args;
 
 use super::{Failure, files, print, say};
 use crate::{cluster::removals::resource, threshold::owner::OwnerKind};
 
 /// Validates policy files.
-#[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
     /// Files, or folders of .yaml, .yml and .json files
     #[arg(required_unless_present = "owners", value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -19,7 +19,7 @@ pub(super) struct Args {
     owners: Vec<OwnerKind>,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     if !args.owners.is_empty() {
         print(rules(&args.owners).as_bytes())?;
     }

@@ -10,7 +10,7 @@ mod verdict;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow};
-use clap::Args as ClapArgs;
+use clap::Args;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use serde_json::Value;
 
@@ -36,8 +36,8 @@ use crate::{
 };
 
 /// Says why a pod of the cluster was or was not injected, and what would be done now.
-#[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
     /// A pod's name, or KIND/NAME of a pod or of a workload with a pod template
     #[arg(value_name = "POD|KIND/NAME")]
     object: String,
@@ -49,14 +49,14 @@ pub(super) struct Args {
     registration: String,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let text = runtime.context("starting the runtime")?.block_on(explain(args))?;
     print(text.as_bytes())
 }
 
 /// Everything that was read, and what could not be.
-struct Read {
+struct Findings {
     object: Value,
     namespace: String,
     namespace_labels: Option<BTreeMap<String, String>>,
@@ -67,7 +67,7 @@ struct Read {
     inquiry: Inquiry,
 }
 
-async fn explain(args: &Args) -> Result<String, Failure> {
+async fn explain(args: &ExplainArgs) -> Result<String, Failure> {
     let mut read = read(args).await?;
     let snapshot = snapshot(&mut read).await?;
     let subject = subject(&read, &snapshot)?;
@@ -96,7 +96,7 @@ async fn explain(args: &Args) -> Result<String, Failure> {
     Ok(text)
 }
 
-async fn read(args: &Args) -> anyhow::Result<Read> {
+async fn read(args: &ExplainArgs) -> anyhow::Result<Findings> {
     let inquiry = Inquiry::new(client::connect().await?, args.namespace.clone());
     let (kind, name) = args.object.split_once('/').unwrap_or(("pod", &args.object));
     let resource = resource(kind).ok_or_else(|| anyhow!("{kind:?} is no kind that holds a pod"))?;
@@ -127,11 +127,11 @@ async fn read(args: &Args) -> anyhow::Result<Read> {
     if let Some(labels) = &namespace_labels {
         world.apply(Change::Namespaces(Watched::Applied(namespace.as_str().into(), labels.clone())));
     }
-    Ok(Read { object, namespace, namespace_labels, registration, world, past, unread, inquiry })
+    Ok(Findings { object, namespace, namespace_labels, registration, world, past, unread, inquiry })
 }
 
 /// What a decision reads, without the service accounts that policies would set and the namespace does not have.
-async fn snapshot(read: &mut Read) -> Result<Snapshot, Failure> {
+async fn snapshot(read: &mut Findings) -> Result<Snapshot, Failure> {
     let mut snapshot = read.world.snapshot();
     while let Some(name) = subject(read, &snapshot)?.account {
         match read.inquiry.has_account(&name).await {
@@ -168,7 +168,7 @@ fn uid(object: &Value) -> &str {
 }
 
 /// What there is to know of the object itself.
-fn subject(read: &Read, snapshot: &Snapshot) -> Result<Subject, Failure> {
+fn subject(read: &Findings, snapshot: &Snapshot) -> Result<Subject, Failure> {
     let object = as_created(&read.object);
     let target = inject::workload::PodPlace::of(&object).map_err(|why| anyhow!("{why}"))?;
     let filled = serde_json::to_string(&target.filled(&object)).context("encoding the pod")?;

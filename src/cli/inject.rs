@@ -6,7 +6,7 @@ pub(super) mod workload;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, anyhow};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// Shows what the webhook would do, offline.
-#[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+#[derive(Args, Debug)]
+pub(super) struct InjectArgs {
     /// Pods, workloads, Lists or an AdmissionReview, as YAML or JSON; - is stdin
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     file: PathBuf,
@@ -39,12 +39,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "K=V,…", value_delimiter = ',', value_parser = pair)]
     namespace_labels: Vec<(String, String)>,
     /// What to print
-    #[arg(short, long, value_enum, default_value_t = Output::Yaml)]
-    output: Output,
+    #[arg(short, long, value_enum, default_value_t = InjectOutput::Yaml)]
+    output: InjectOutput,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Output {
+enum InjectOutput {
     /// The objects as they would be, as YAML
     Yaml,
     /// The objects as they would be, as JSON
@@ -57,7 +57,7 @@ enum Output {
     Explain,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &InjectArgs) -> Result<(), Failure> {
     let loaded = files::load_all(&args.policies)?;
     let mut snapshot = loaded.snapshot();
     let documents = document_values(args)?;
@@ -87,12 +87,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The table of `-o explain` for one object, and whether it is refused.
 pub(super) fn explained(object: Value, namespace: &str, snapshot: &Snapshot) -> Result<(String, bool), Failure> {
-    let mut printer = Printer { output: Output::Explain, items: Vec::new(), text: String::new(), refused: false };
+    let mut printer = Printer { output: InjectOutput::Explain, items: Vec::new(), text: String::new(), refused: false };
     printer.object(object, namespace, snapshot)?;
     Ok((printer.text, printer.refused))
 }
 
-fn document_values(args: &Args) -> Result<Vec<Value>, Failure> {
+fn document_values(args: &InjectArgs) -> Result<Vec<Value>, Failure> {
     let text = files::input(&args.file)?;
     // Plain JSON keeps its nulls and the order of everything.
     if let Ok(value) = serde_json::from_str::<Value>(&text) {
@@ -132,7 +132,7 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 struct Printer {
-    output: Output,
+    output: InjectOutput,
     items: Vec<Value>,
     text: String,
     refused: bool,
@@ -150,7 +150,7 @@ impl Printer {
                     let kind = object.get("kind").and_then(Value::as_str).unwrap_or("object");
                     say(&format!("stowage: {kind} {} is passed over: {why}", workload::name(&object)));
                 }
-                if matches!(self.output, Output::Yaml | Output::Json) {
+                if matches!(self.output, InjectOutput::Yaml | InjectOutput::Json) {
                     self.items.push(object);
                 }
                 return Ok(());
@@ -170,7 +170,7 @@ impl Printer {
         } else {
             decide(&pod, &target.place(namespace), snapshot)
         };
-        let tell = matches!(self.output, Output::Yaml | Output::Json | Output::Patch);
+        let tell = matches!(self.output, InjectOutput::Yaml | InjectOutput::Json | InjectOutput::Patch);
         match &decision {
             Ok(decision) if tell => {
                 shorten(&decision.warnings).iter().for_each(|warning| say(&format!("{name}: {warning}")));
@@ -181,7 +181,7 @@ impl Printer {
             }
             Ok(_) => {}
         }
-        if self.output == Output::Explain {
+        if self.output == InjectOutput::Explain {
             let labels = snapshot.namespace(namespace);
             let policies = snapshot.policies.policies().into_iter().map(Arc::as_ref);
             let requests_any = |resources: &[String]| pod.requests_any(resources);
@@ -205,16 +205,16 @@ impl Printer {
         decision: &Result<Decision<'_>, Refusal>,
     ) -> Result<(), Failure> {
         match (self.output, decision) {
-            (Output::Review, decision) => {
+            (InjectOutput::Review, decision) => {
                 let body = review_of(workload::uid(&object), decision);
                 self.items.push(serde_json::from_slice(&body).context("decoding the answer")?);
             }
-            (Output::Explain, _) | (_, Err(_)) => {}
-            (Output::Patch, Ok(decision)) => {
+            (InjectOutput::Explain, _) | (_, Err(_)) => {}
+            (InjectOutput::Patch, Ok(decision)) => {
                 let ops = json!(target.prefixed(&object, decision.patch.ops()));
                 self.items.push(ops);
             }
-            (Output::Yaml | Output::Json, Ok(decision)) => {
+            (InjectOutput::Yaml | InjectOutput::Json, Ok(decision)) => {
                 let ops = target.prefixed(&object, decision.patch.ops());
                 json_patch::patch(&mut object, &ops).with_context(|| format!("{name}: applying the patch"))?;
                 self.items.push(object);
@@ -231,7 +231,7 @@ impl Printer {
         let namespace = namespace(&review, "default").to_owned();
         let target = PodPlace::of(&object);
         match (self.output, target) {
-            (Output::Review, _) | (_, Err(_)) => {
+            (InjectOutput::Review, _) | (_, Err(_)) => {
                 let bytes = serde_json::to_vec(&review).context("encoding the review")?;
                 let admitted = admit(&bytes, snapshot).context("reading the review")?;
                 self.refused |= admitted.outcome == crate::admission::Outcome::Refused;
@@ -246,14 +246,14 @@ impl Printer {
         let mut text = self.text;
         let mut items = self.items;
         let value = match items.len() {
-            0 if self.output == Output::Patch && !self.refused => Some(json!([])),
+            0 if self.output == InjectOutput::Patch && !self.refused => Some(json!([])),
             0 => None,
             1 => items.pop(),
-            _ if self.output == Output::Patch => Some(Value::Array(items)),
+            _ if self.output == InjectOutput::Patch => Some(Value::Array(items)),
             _ => Some(json!({"apiVersion": "v1", "kind": "List", "items": items})),
         };
         if let Some(value) = value {
-            if self.output == Output::Yaml {
+            if self.output == InjectOutput::Yaml {
                 text.push_str(&serde_saphyr::to_string(&value).context("writing YAML")?);
             } else {
                 text.push_str(&serde_json::to_string_pretty(&value).context("writing JSON")?);

@@ -8,7 +8,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{error, info, warn};
 
 use crate::{
-    cli::world::{News, Writer},
+    cli::world::{WorldNews, Writer},
     files::{self, PolicyFiles, follow::PATIENCE},
     metrics::Metrics,
     policy::{loaded::Loaded, snapshot::Snapshot},
@@ -57,10 +57,11 @@ impl PolicySource<'_> {
             return Err(anyhow!("{} errors in policy files; stowage check names them too", loaded.errors.len()));
         }
         info!(policies = loaded.policies.len(), "policies loaded");
-        writer.take(News::Files(loaded));
+        writer.take(WorldNews::Files(loaded));
         writer.publish();
         let news = writer.sender();
-        let give = move |read: Result<Loaded, usize>| news.send(read.map_or_else(News::FilesRefused, News::Files));
+        let give =
+            move |read: Result<Loaded, usize>| news.send(read.map_or_else(WorldNews::FilesRefused, WorldNews::Files));
         tasks.spawn("policy files", files::follow(policy_files, self.reload_interval, Arc::clone(metrics), give));
         Ok((writer, snapshot))
     }

@@ -10,13 +10,13 @@ mod watches;
 
 use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
+use clap::Args;
 
 use crate::{cli::Failure, threshold::owner::OwnerKind};
 
 /// Removes pods that are past their state thresholds, or judges those of a dump.
-#[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+#[derive(Args, Debug)]
+pub(super) struct ReapArgs {
     /// Policy file or folder; may be given again. In a cluster its policies count too, and files are read again when
     /// their content changes
     #[arg(long, value_name = "PATH")]
@@ -30,7 +30,7 @@ pub(super) struct Args {
     live: live::LiveArgs,
 }
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &ReapArgs) -> Result<(), Failure> {
     match &args.offline.file {
         Some(file) => offline::run(file, args),
         None => live::run(args),

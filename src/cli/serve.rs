@@ -7,7 +7,7 @@ mod descriptors;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context as _, anyhow};
-use clap::{Args as ClapArgs, error::ErrorKind};
+use clap::{Args, error::ErrorKind};
 use tokio::{net::TcpListener, runtime::Builder};
 use tracing::{info, warn};
 
@@ -30,7 +30,7 @@ use crate::{
     metrics::Metrics,
     server::{
         self, Limits,
-        readiness::{Check, Readiness},
+        readiness::{Readiness, ReadinessCheck},
         reload::{self, Audience},
         tls::{self, ServingCertificate},
     },
@@ -41,8 +41,8 @@ use crate::{
 };
 
 /// Serves the admission webhook.
-#[derive(ClapArgs, Debug)]
-pub(super) struct Args {
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
     /// Where the webhook listens, with TLS; its path is /mutate
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
@@ -84,14 +84,14 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
-impl Args {
+impl ServeArgs {
     /// Whether the cluster has a say: asked for, or because no file has.
     fn is_in_cluster(&self) -> bool {
         !self.standalone && (self.cluster.cluster || self.policies.is_empty())
     }
 }
 
-pub(super) fn run(args: Args) -> Result<(), Failure> {
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     if !args.is_in_cluster() && !args.standalone && args.tls_cert.is_none() {
         let missing = "policies from files need --tls-cert and --tls-key, --standalone, or --cluster";
         super::command().error(ErrorKind::MissingRequiredArgument, missing).exit();
@@ -117,7 +117,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 async fn serve(
-    args: &Args,
+    args: &ServeArgs,
     admin: &AdminThread,
     mut signals: Signals,
     metrics: &Arc<Metrics>,
@@ -134,7 +134,7 @@ async fn serve(
     info!(listen = %started.address, admin = %admin.address, "serving");
     let tls = tls::server_config(started.certificate).context("setting up TLS")?;
     let limits = limits(args);
-    let leave = || admin.readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
+    let leave = || admin.readiness.set("shutdown", ReadinessCheck::Failing("told to stop".to_owned()));
     let serving = until_signalled(signals, args.shutdown_delay, leave, |phase| {
         server::serve(started.listener, tls, started.decider, limits, Arc::clone(metrics), phase)
     });
@@ -149,7 +149,7 @@ async fn serve(
     Ok(())
 }
 
-fn limits(args: &Args) -> Limits {
+fn limits(args: &ServeArgs) -> Limits {
     let descriptors = descriptors::raise();
     let wanted = args.max_connections.into();
     let connections = descriptors::connections(wanted, descriptors);
@@ -173,7 +173,7 @@ struct Started {
 }
 
 async fn start(
-    args: &Args,
+    args: &ServeArgs,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
@@ -195,15 +195,15 @@ async fn start(
         tasks.spawn("world", writer.run());
         certificate(args, address, &audience, tasks).await?
     };
-    readiness.set("policies", Check::Passing);
+    readiness.set("policies", ReadinessCheck::Passing);
     audience.tell(certificate.validity());
-    readiness.set("shutdown", Check::Passing);
+    readiness.set("shutdown", ReadinessCheck::Passing);
     Ok(Started { decider: Arc::new(decider), certificate, listener, address })
 }
 
 /// The certificate to serve: made for this run, or from files that are followed.
 async fn certificate(
-    args: &Args,
+    args: &ServeArgs,
     address: SocketAddr,
     audience: &Audience,
     tasks: &mut Tasks,
@@ -222,7 +222,7 @@ async fn certificate(
 
 /// The pair in the files that the arguments name, which are followed.
 async fn certificate_files(
-    args: &Args,
+    args: &ServeArgs,
     audience: &Audience,
     tasks: &mut Tasks,
 ) -> anyhow::Result<Arc<ServingCertificate>> {

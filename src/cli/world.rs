@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Something that was learnt.
-pub(super) enum News {
+pub(super) enum WorldNews {
     /// What policy files hold.
     Files(Loaded),
     /// Policy files are wrong in so many places.
@@ -34,7 +34,7 @@ pub(super) enum News {
 
 /// Sends news to the writer.
 #[derive(Clone)]
-pub(super) struct Sender(UnboundedSender<News>);
+pub(super) struct Sender(UnboundedSender<WorldNews>);
 
 /// Owns the world.
 pub(super) struct Writer {
@@ -47,12 +47,12 @@ pub(super) struct Writer {
     awaited: HashSet<Watching>,
     synced: Option<oneshot::Sender<()>>,
     published: watch::Sender<()>,
-    sender: UnboundedSender<News>,
-    news: UnboundedReceiver<News>,
+    sender: UnboundedSender<WorldNews>,
+    news: UnboundedReceiver<WorldNews>,
 }
 
 impl Sender {
-    pub(super) fn send(&self, news: News) {
+    pub(super) fn send(&self, news: WorldNews) {
         // The writer ends with the process.
         let _ = self.0.send(news);
     }
@@ -114,20 +114,20 @@ impl Writer {
         }
     }
 
-    pub(super) fn take(&mut self, news: News) {
+    pub(super) fn take(&mut self, news: WorldNews) {
         match news {
-            News::Files(loaded) => {
+            WorldNews::Files(loaded) => {
                 self.refused_in_files = 0;
                 self.apply(loaded.into());
             }
-            News::FilesRefused(errors) => self.refused_in_files = errors,
-            News::Policies(news) => {
+            WorldNews::FilesRefused(errors) => self.refused_in_files = errors,
+            WorldNews::Policies(news) => {
                 if let Some(statuses) = &self.statuses {
                     statuses.seen(&news);
                 }
                 self.apply(Change::Policies(news.change));
             }
-            News::Cluster(change) => self.apply(change),
+            WorldNews::Cluster(change) => self.apply(change),
         }
     }
 

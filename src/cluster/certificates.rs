@@ -21,15 +21,12 @@ use tracing::{debug, info, warn};
 
 use super::is_conflict;
 use super::registration::{self, Registrations};
-use super::watch::{Told, follow};
-use crate::certs::Served;
+use super::watch::{WatchNews, follow};
 use crate::certs::plan::{CertificateStep, Published, perform, plan, should_serve};
-use crate::certs::secret::{Keyring, Terms};
+use crate::certs::secret::{CertificateTerms, Keyring};
 use crate::certs::trust::TrustError;
+use crate::certs::{Clock, Served};
 use crate::metrics::{Call, Metrics, Watching};
-
-/// What tells the time.
-pub type Clock = fn() -> Timestamp;
 
 /// Takes a pair that is to be served from now on.
 pub type Serve = Box<dyn FnMut(Served) + Send>;
@@ -52,7 +49,7 @@ pub struct CertificateStore {
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Something that a watch told.
-enum Seen {
+enum SeenObject {
     Secret(Option<Box<Secret>>),
     Registration(Option<Box<MutatingWebhookConfiguration>>),
 }
@@ -63,7 +60,7 @@ enum Seen {
 pub async fn keep(
     client: Client,
     place: CertificateStore,
-    terms: Terms,
+    terms: CertificateTerms,
     clock: Clock,
     metrics: Arc<Metrics>,
     serve: Serve,
@@ -81,7 +78,7 @@ pub async fn keep(
                 Watching::Certificates,
                 Arc::clone(&metrics),
                 Box::new,
-                one(&sender, Seen::Secret)
+                one(&sender, SeenObject::Secret)
             ),
             watch_registration(&registrations, &metrics, &sender),
         );
@@ -128,7 +125,7 @@ pub async fn verify(
         loop {
             tokio::select! {
                 Some(event) = seen.recv() => {
-                    if let Seen::Registration(found) = event {
+                    if let SeenObject::Registration(found) = event {
                         let text = found.as_deref().and_then(registration::bundle).unwrap_or_default();
                         published = published.seen(text, clock());
                     }
@@ -148,7 +145,7 @@ struct Keeper {
     secrets: Api<Secret>,
     registrations: Registrations,
     name: String,
-    terms: Terms,
+    terms: CertificateTerms,
     clock: Clock,
     metrics: Arc<Metrics>,
     serve: Serve,
@@ -166,7 +163,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(mut self, seen: &mut UnboundedReceiver<Seen>) {
+    async fn run(mut self, seen: &mut UnboundedReceiver<SeenObject>) {
         let mut tick = ticks(self.terms.settle / 2);
         loop {
             tokio::select! {
@@ -184,10 +181,10 @@ impl Keeper {
         }
     }
 
-    fn see(&mut self, seen: Seen) {
+    fn see(&mut self, seen: SeenObject) {
         match seen {
-            Seen::Secret(secret) => self.see_secret(secret),
-            Seen::Registration(registration) => self.see_registration(registration),
+            SeenObject::Secret(secret) => self.see_secret(secret),
+            SeenObject::Registration(registration) => self.see_registration(registration),
         }
     }
 
@@ -327,19 +324,27 @@ fn tell(
     verified(result);
 }
 
-async fn watch_registration(registrations: &Registrations, metrics: &Arc<Metrics>, sender: &UnboundedSender<Seen>) {
+async fn watch_registration(
+    registrations: &Registrations,
+    metrics: &Arc<Metrics>,
+    sender: &UnboundedSender<SeenObject>,
+) {
     let (api, config) = registrations.watch();
-    follow(api, config, Watching::Registration, Arc::clone(metrics), Box::new, one(sender, Seen::Registration)).await;
+    follow(api, config, Watching::Registration, Arc::clone(metrics), Box::new, one(sender, SeenObject::Registration))
+        .await;
 }
 
 /// Passes on what a watch tells of one object: the object, or that there is none.
-fn one<K>(sender: &UnboundedSender<Seen>, seen: fn(Option<Box<K>>) -> Seen) -> impl FnMut(Told<Box<K>>) {
+fn one<K>(
+    sender: &UnboundedSender<SeenObject>,
+    seen: fn(Option<Box<K>>) -> SeenObject,
+) -> impl FnMut(WatchNews<Box<K>>) {
     let sender = sender.clone();
     move |told| {
         let object = match told {
-            Told::Applied(object) => Some(object),
-            Told::Deleted { .. } => None,
-            Told::Relisted(objects) => objects.into_iter().next(),
+            WatchNews::Applied(object) => Some(object),
+            WatchNews::Deleted { .. } => None,
+            WatchNews::Relisted(objects) => objects.into_iter().next(),
         };
         // Whoever listens has ended with the process.
         let _ = sender.send(seen(object));

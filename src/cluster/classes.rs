@@ -7,7 +7,7 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 
-use super::watch::{self, Told};
+use super::watch::{self, WatchNews};
 use crate::metrics::{Metrics, Watching};
 use crate::policy::snapshot;
 use crate::policy::world::{Change, Watched};
@@ -39,10 +39,10 @@ pub async fn follow_runtimes(client: Client, metrics: Arc<Metrics>, mut tell: im
     .await;
 }
 
-fn watched<T>(told: Told<(Arc<str>, T)>) -> Watched<T> {
+fn watched<T>(told: WatchNews<(Arc<str>, T)>) -> Watched<T> {
     match told {
-        Told::Applied((name, class)) => Watched::Applied(name, class),
-        Told::Deleted { name, .. } => Watched::Deleted(name.into()),
-        Told::Relisted(list) => Watched::Relisted(list),
+        WatchNews::Applied((name, class)) => Watched::Applied(name, class),
+        WatchNews::Deleted { name, .. } => Watched::Deleted(name.into()),
+        WatchNews::Relisted(list) => Watched::Relisted(list),
     }
 }

@@ -72,24 +72,24 @@ impl Notices {
 }
 
 /// What waits, for [`deliver`].
-pub struct Waiting {
+pub struct Undelivered {
     notices: Receiver<Notice>,
     pace: Pace,
 }
 
 /// Both ends of the queue; the second goes to [`deliver`].
 #[must_use]
-pub fn queue(metrics: Arc<Metrics>, pace: Pace) -> (Notices, Waiting) {
+pub fn queue(metrics: Arc<Metrics>, pace: Pace) -> (Notices, Undelivered) {
     let (queue, notices) = channel(pace.queue);
-    (Notices { queue, metrics }, Waiting { notices, pace })
+    (Notices { queue, metrics }, Undelivered { notices, pace })
 }
 
 /// Sends what comes until nobody sends any more. `instance` is the name of the pod that runs this.
-pub async fn deliver(client: Client, instance: Option<String>, waiting: Waiting, metrics: Arc<Metrics>) {
-    let Waiting { mut notices, pace } = waiting;
+pub async fn deliver(client: Client, instance: Option<String>, waiting: Undelivered, metrics: Arc<Metrics>) {
+    let Undelivered { mut notices, pace } = waiting;
     let reporter = Reporter { controller: "stowage".to_owned(), instance };
     let mut recorders = Recorders { client, reporter, by_words: HashMap::new(), looked: Instant::now() };
-    let mut bucket = Bucket::full(pace, Instant::now());
+    let mut bucket = Allowance::full(pace, Instant::now());
     let mut failed = false;
     while let Some(notice) = notices.recv().await {
         if let Some(until) = bucket.take(Instant::now()) {
@@ -168,12 +168,12 @@ fn event(notice: Notice) -> (Event, ObjectReference) {
 }
 
 /// A token bucket, as the moment at which it will be full.
-struct Bucket {
+struct Allowance {
     pace: Pace,
     full_at: Instant,
 }
 
-impl Bucket {
+impl Allowance {
     const fn full(pace: Pace, now: Instant) -> Self {
         Self { pace, full_at: now }
     }
@@ -191,12 +191,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::mock::{Answer, server};
+    use crate::cluster::mock::{Reply, server};
 
     #[test]
     fn a_hundred_go_at_once_and_then_five_a_second() {
         let start = Instant::now();
-        let mut bucket = Bucket::full(ADVICE, start);
+        let mut bucket = Allowance::full(ADVICE, start);
         for _ in 0..ADVICE.burst {
             assert_eq!(bucket.take(start), None);
         }
@@ -226,7 +226,7 @@ mod tests {
             tries += 1;
             asked.send((request.method.clone(), request.body.clone())).unwrap();
             // One that hangs holds up nothing for long.
-            if tries == 1 { Answer::Hang } else { Answer::Json(request.body.clone()) }
+            if tries == 1 { Reply::Hang } else { Reply::Json(request.body.clone()) }
         });
         let metrics = Arc::new(Metrics::new("1").unwrap());
         let (notices, waiting) = queue(Arc::clone(&metrics), ADVICE);

@@ -65,11 +65,11 @@ pub struct Elector {
     api: Api<Lease>,
     candidate: Candidate,
     term: watch::Sender<Option<Term>>,
-    desk: Mutex<Desk>,
+    desk: Mutex<Sighting>,
 }
 
 /// The Lease as it was last seen, and since when.
-struct Desk {
+struct Sighting {
     seen: Option<Lease>,
     seen_at: Instant,
     is_released: bool,
@@ -123,7 +123,7 @@ impl Elector {
     #[must_use]
     pub fn new(client: Client, candidate: Candidate) -> (Arc<Self>, Leadership) {
         let (term, receiver) = watch::channel(None);
-        let desk = Mutex::new(Desk { seen: None, seen_at: Instant::now(), is_released: false });
+        let desk = Mutex::new(Sighting { seen: None, seen_at: Instant::now(), is_released: false });
         let api = Api::namespaced(client, &candidate.namespace);
         (Arc::new(Self { api, candidate, term, desk }), Leadership { term: Some(receiver) })
     }
@@ -206,7 +206,7 @@ impl Elector {
     }
 }
 
-impl Desk {
+impl Sighting {
     /// The Lease as it should be written, where it may be.
     fn wanted(&mut self, found: Option<Lease>, candidate: &Candidate, wall: Timestamp) -> Option<Lease> {
         let now = MicroTime(wall);

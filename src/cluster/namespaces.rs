@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::watch::{self, Told};
+use super::watch::{self, WatchNews};
 use crate::metrics::{Call, Metrics, Watching};
 use crate::policy::world::{Change, Watched};
 
@@ -27,9 +27,9 @@ pub async fn follow(client: Client, metrics: Arc<Metrics>, mut tell: impl FnMut(
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(client);
     watch::follow(api, Config::default(), Watching::Namespaces, metrics, labels, |told| {
         tell(Change::Namespaces(match told {
-            Told::Applied((name, labels)) => Watched::Applied(name, labels),
-            Told::Deleted { name, .. } => Watched::Deleted(name.into()),
-            Told::Relisted(list) => Watched::Relisted(list),
+            WatchNews::Applied((name, labels)) => Watched::Applied(name, labels),
+            WatchNews::Deleted { name, .. } => Watched::Deleted(name.into()),
+            WatchNews::Relisted(list) => Watched::Relisted(list),
         }));
     })
     .await;

@@ -7,7 +7,7 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::watch::{self, Told};
+use super::watch::{self, WatchNews};
 use crate::field_error::FieldError;
 use crate::metrics::{Metrics, Watching};
 use crate::policy::compile::Compiler;
@@ -51,13 +51,13 @@ pub async fn follow(
     let read = move |object: DynamicObject| read(&resource, object, &compiler);
     watch::follow(api, Config::default(), watching, metrics, read, |told| {
         let news = match told {
-            Told::Applied(Seen { id, version, generation }) => {
+            WatchNews::Applied(SeenPolicy { id, version, generation }) => {
                 PolicyNews { versions: vec![(id.clone(), version)], change: PolicyChange::Applied(id, generation) }
             }
-            Told::Deleted { namespace, name } => {
+            WatchNews::Deleted { namespace, name } => {
                 PolicyNews { change: PolicyChange::Deleted(id(namespace, &name)), versions: Vec::new() }
             }
-            Told::Relisted(list) => relisted(kind, list),
+            WatchNews::Relisted(list) => relisted(kind, list),
         };
         tell(news);
     })
@@ -77,28 +77,30 @@ pub(super) async fn list(
         PolicyKind::Namespaced => Api::namespaced_with(client, namespace, &resource),
     };
     let objects = api.list(&ListParams::default()).await?.items;
-    let seen: Vec<Seen> = objects.into_iter().map(|object| read(&resource, object, compiler)).collect();
+    let seen: Vec<SeenPolicy> = objects.into_iter().map(|object| read(&resource, object, compiler)).collect();
     Ok(relisted(kind, seen))
 }
 
-fn relisted(kind: PolicyKind, list: Vec<Seen>) -> PolicyNews {
+fn relisted(kind: PolicyKind, list: Vec<SeenPolicy>) -> PolicyNews {
     let versions = list.iter().map(|seen| (seen.id.clone(), seen.version.clone())).collect();
     let list = list.into_iter().map(|seen| (seen.id, seen.generation)).collect();
     PolicyNews { change: PolicyChange::Relisted(kind, list), versions }
 }
 
-struct Seen {
+struct SeenPolicy {
     id: PolicyId,
     version: String,
     generation: Generation,
 }
 
-fn read(resource: &ApiResource, object: DynamicObject, compiler: &Compiler) -> Seen {
+fn read(resource: &ApiResource, object: DynamicObject, compiler: &Compiler) -> SeenPolicy {
     let id = id(object.namespace(), &object.name_any());
     let number = object.metadata.generation.unwrap_or_default();
     let version = object.resource_version().unwrap_or_default();
     let uid = object.uid().unwrap_or_default();
-    let Value::Object(mut data) = object.data else { return Seen { id, version, generation: unread(uid, number) } };
+    let Value::Object(mut data) = object.data else {
+        return SeenPolicy { id, version, generation: unread(uid, number) };
+    };
     // What cannot be read as a status is one that is to be written anew.
     let status = data.remove("status").and_then(|status| serde_json::from_value(status).ok());
     let metadata = ObjectMeta {
@@ -111,7 +113,7 @@ fn read(resource: &ApiResource, object: DynamicObject, compiler: &Compiler) -> S
     let document =
         json!({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec});
     let compiled = compiler.compile(&document).map(Arc::new);
-    Seen { id, version, generation: Generation { uid, number, status, compiled } }
+    SeenPolicy { id, version, generation: Generation { uid, number, status, compiled } }
 }
 
 /// The API server stores objects only; what is none has no spec.

@@ -10,7 +10,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::FIELD_MANAGER;
-use super::watch::{self, Told};
+use super::watch::{self, WatchNews};
 use crate::labels::Selector;
 use crate::metrics::{Metrics, Watching};
 use crate::reaper::missed::Registration;
@@ -68,9 +68,9 @@ pub async fn follow_scope(
     let read = |registration: MutatingWebhookConfiguration| scope(&registration);
     watch::follow(api, config, Watching::Registration, metrics, read, |told| {
         tell(match told {
-            Told::Applied(scope) => scope,
-            Told::Deleted { .. } => None,
-            Told::Relisted(scopes) => scopes.into_iter().next().flatten(),
+            WatchNews::Applied(scope) => scope,
+            WatchNews::Deleted { .. } => None,
+            WatchNews::Relisted(scopes) => scopes.into_iter().next().flatten(),
         });
     })
     .await;

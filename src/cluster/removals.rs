@@ -172,11 +172,11 @@ fn words(error: &dyn StdError) -> String {
 /// The machine's word for a failure. The text beside it may hold what a webhook says of the object.
 fn reason(body: &[u8]) -> String {
     #[derive(Default, Deserialize)]
-    struct Status {
+    struct ApiStatus {
         #[serde(default)]
         reason: String,
     }
-    let status: Status = serde_json::from_slice(body).unwrap_or_default();
+    let status: ApiStatus = serde_json::from_slice(body).unwrap_or_default();
     status.reason.chars().filter(char::is_ascii_alphanumeric).take(64).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::threshold::pod::Metadata;
 use crate::threshold::{WatchedNode, WatchedPod};
 
 /// A view of a core/v1 object that a watch can read.
-pub(super) trait View: DeserializeOwned {
+pub(super) trait SlimView: DeserializeOwned {
     /// The kind.
     const KIND: &'static str;
     /// The resource.
@@ -28,7 +28,7 @@ pub(super) struct Slim<V> {
     pub(super) view: V,
 }
 
-impl View for WatchedPod {
+impl SlimView for WatchedPod {
     const KIND: &'static str = "Pod";
     const PLURAL: &'static str = "pods";
 
@@ -37,7 +37,7 @@ impl View for WatchedPod {
     }
 }
 
-impl View for WatchedNode {
+impl SlimView for WatchedNode {
     const KIND: &'static str = "Node";
     const PLURAL: &'static str = "nodes";
 
@@ -46,7 +46,7 @@ impl View for WatchedNode {
     }
 }
 
-impl<'de, V: View> Deserialize<'de> for Slim<V> {
+impl<'de, V: SlimView> Deserialize<'de> for Slim<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let view = V::deserialize(deserializer)?;
         let Metadata { name, resource_version, .. } = view.metadata();
@@ -59,7 +59,7 @@ impl<'de, V: View> Deserialize<'de> for Slim<V> {
     }
 }
 
-impl<V: View> Resource for Slim<V> {
+impl<V: SlimView> Resource for Slim<V> {
     type DynamicType = ();
     // Watched in every namespace at once, so that no path of it has a namespace.
     type Scope = ClusterResourceScope;

@@ -27,7 +27,7 @@ use crate::policy::{PolicyId, Scope};
 
 /// What the writer of statuses is told.
 #[derive(Debug)]
-enum Said {
+enum Instruction {
     /// A policy was seen in this version, with this status.
     Seen(PolicyId, String, Option<PolicyStatus>),
     Gone(PolicyId),
@@ -37,12 +37,12 @@ enum Said {
 /// Tells the writer of statuses.
 #[derive(Clone)]
 pub struct Statuses {
-    sender: UnboundedSender<Said>,
+    sender: UnboundedSender<Instruction>,
 }
 
 /// The other end, for [`write()`].
 pub struct ToWrite {
-    receiver: UnboundedReceiver<Said>,
+    receiver: UnboundedReceiver<Instruction>,
 }
 
 /// Both ends.
@@ -56,15 +56,15 @@ impl Statuses {
     /// Tells of policies that came, before what is to be said of them.
     pub fn seen(&self, news: &PolicyNews) {
         match &news.change {
-            PolicyChange::Deleted(id) => self.send(Said::Gone(id.clone())),
+            PolicyChange::Deleted(id) => self.send(Instruction::Gone(id.clone())),
             PolicyChange::Applied(id, generation) => {
                 for (_, version) in &news.versions {
-                    self.send(Said::Seen(id.clone(), version.clone(), generation.status.clone()));
+                    self.send(Instruction::Seen(id.clone(), version.clone(), generation.status.clone()));
                 }
             }
             PolicyChange::Relisted(_, list) => {
                 for ((id, version), (_, generation)) in news.versions.iter().zip(list) {
-                    self.send(Said::Seen(id.clone(), version.clone(), generation.status.clone()));
+                    self.send(Instruction::Seen(id.clone(), version.clone(), generation.status.clone()));
                 }
             }
         }
@@ -73,11 +73,11 @@ impl Statuses {
     /// Has this written.
     pub fn say(&self, changes: Vec<StatusChange>) {
         for change in changes.into_iter().filter(|change| change.uid.is_some()) {
-            self.send(Said::Say(change));
+            self.send(Instruction::Say(change));
         }
     }
 
-    fn send(&self, said: Said) {
+    fn send(&self, said: Instruction) {
         // Whoever writes has ended with the process.
         let _ = self.sender.send(said);
     }
@@ -85,7 +85,7 @@ impl Statuses {
 
 /// Writes statuses until nobody has anything to say any more.
 pub async fn write(client: Client, mut queue: ToWrite, clock: fn() -> Timestamp, metrics: Arc<Metrics>) {
-    let mut desk = Desk::default();
+    let mut desk = Inbox::default();
     let mut pause = FIRST_PAUSE;
     while let Some(said) = queue.receiver.recv().await {
         desk.take(said);
@@ -121,7 +121,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What lies on the writer's desk.
 #[derive(Default)]
-struct Desk {
+struct Inbox {
     versions: HashMap<PolicyId, String>,
     pending: HashMap<PolicyId, (StatusChange, Option<PolicyStatus>)>,
     ready: VecDeque<PolicyId>,
@@ -135,21 +135,21 @@ struct Writing {
     status: PolicyStatus,
 }
 
-impl Desk {
-    fn take(&mut self, said: Said) {
+impl Inbox {
+    fn take(&mut self, said: Instruction) {
         match said {
-            Said::Seen(id, version, status) => {
+            Instruction::Seen(id, version, status) => {
                 if let Some((_, current)) = self.pending.get_mut(&id) {
                     *current = status;
                     self.ready.push_back(id.clone());
                 }
                 self.versions.insert(id, version);
             }
-            Said::Gone(id) => {
+            Instruction::Gone(id) => {
                 self.versions.remove(&id);
                 self.pending.remove(&id);
             }
-            Said::Say(change) => {
+            Instruction::Say(change) => {
                 self.ready.push_back(change.id.clone());
                 let seen = change.seen.clone();
                 self.pending.insert(change.id.clone(), (change, seen));
@@ -209,19 +209,19 @@ mod tests {
         PolicyId { scope: Scope::Cluster, name: "p".into() }
     }
 
-    fn say(generation: i64) -> Said {
+    fn say(generation: i64) -> Instruction {
         let acceptance = Acceptance::of_valid(generation, &[]);
-        Said::Say(StatusChange { id: id(), uid: Some("u".to_owned()), acceptance, previous: None, seen: None })
+        Instruction::Say(StatusChange { id: id(), uid: Some("u".to_owned()), acceptance, previous: None, seen: None })
     }
 
-    fn seen(version: &str, status: Option<PolicyStatus>) -> Said {
-        Said::Seen(id(), version.to_owned(), status)
+    fn seen(version: &str, status: Option<PolicyStatus>) -> Instruction {
+        Instruction::Seen(id(), version.to_owned(), status)
     }
 
     #[test]
     fn a_version_is_tried_once_and_the_next_one_again_until_it_says_so() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut desk = Desk::default();
+        let mut desk = Inbox::default();
         desk.take(seen("1", None));
         desk.take(say(1));
         let first = desk.next(now).unwrap();
@@ -239,10 +239,10 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_gone_needs_no_status() {
-        let mut desk = Desk::default();
+        let mut desk = Inbox::default();
         desk.take(seen("1", None));
         desk.take(say(1));
-        desk.take(Said::Gone(id()));
+        desk.take(Instruction::Gone(id()));
         assert!(desk.next(Timestamp::UNIX_EPOCH).is_none());
         assert!(desk.versions.is_empty() && desk.pending.is_empty());
     }

@@ -20,7 +20,7 @@ use crate::metrics::{Label, Metrics, Watching};
 
 /// What a watch tells of objects, as far as somebody wants to know of them.
 #[derive(Debug)]
-pub enum Told<T> {
+pub enum WatchNews<T> {
     /// One was made or changed.
     Applied(T),
     /// One is gone.
@@ -48,7 +48,7 @@ pub async fn follow<K, T>(
     watching: Watching,
     metrics: Arc<Metrics>,
     read: impl Fn(K) -> T,
-    mut tell: impl FnMut(Told<T>),
+    mut tell: impl FnMut(WatchNews<T>),
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
@@ -60,10 +60,10 @@ pub async fn follow<K, T>(
         match event {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => listed.push(read(object)),
-            watcher::Event::InitDone => tell(Told::Relisted(std::mem::take(&mut listed))),
-            watcher::Event::Apply(object) => tell(Told::Applied(read(object))),
+            watcher::Event::InitDone => tell(WatchNews::Relisted(std::mem::take(&mut listed))),
+            watcher::Event::Apply(object) => tell(WatchNews::Applied(read(object))),
             watcher::Event::Delete(object) => {
-                tell(Told::Deleted { namespace: object.namespace(), name: object.name_any() });
+                tell(WatchNews::Deleted { namespace: object.namespace(), name: object.name_any() });
             }
         }
     }
@@ -131,7 +131,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::cluster::mock::{Answer, server};
+    use crate::cluster::mock::{Reply, server};
 
     #[test]
     fn pauses_grow_to_ten_seconds() {
@@ -145,7 +145,7 @@ mod tests {
         let begun = Instant::now();
         let client = server(move |_| {
             asked.send(begun.elapsed().as_secs()).unwrap();
-            Answer::Status(403, "Forbidden")
+            Reply::Status(403, "Forbidden")
         });
         let metrics = Arc::new(Metrics::new("1").unwrap());
         let api: Api<Namespace> = Api::all(client);

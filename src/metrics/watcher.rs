@@ -14,7 +14,7 @@ pub struct WatcherMetrics {
     /// Pods that are tracked, by state.
     pub pods: Gauges<State>,
     /// What was done about due pods, by what became of it.
-    pub actions: CounterGrid<Acted, Answer>,
+    pub actions: CounterGrid<ActionTaken, Answer>,
     /// From a deadline to the answer to the call that removed the pod.
     pub lateness: Histogram,
     /// Due pods that something holds.
@@ -35,7 +35,7 @@ pub struct WatcherMetrics {
 
 /// What is done about a due pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acted {
+pub enum ActionTaken {
     /// A call that removes something.
     By(ActKind),
     /// An Event, and nothing else.
@@ -130,7 +130,7 @@ impl Label for ActKind {
     }
 }
 
-impl Label for Acted {
+impl Label for ActionTaken {
     const ALL: &'static [Self] =
         &[Self::By(ActKind::DeletePod), Self::By(ActKind::DeleteOwner), Self::By(ActKind::Evict), Self::Report];
 
@@ -215,7 +215,7 @@ mod tests {
         each_index_is_its_place::<State>();
         each_index_is_its_place::<Rail>();
         each_index_is_its_place::<ActKind>();
-        each_index_is_its_place::<Acted>();
+        each_index_is_its_place::<ActionTaken>();
         each_index_is_its_place::<Answer>();
         each_index_is_its_place::<Group>();
         let waiting = State::ALL.into_iter().filter(|state| state.waits()).count();
@@ -227,7 +227,7 @@ mod tests {
         let metrics = Metrics::new("1").unwrap();
         assert!(!metrics.text().unwrap().contains("stowage_watcher"));
         let watcher = metrics.watcher().unwrap();
-        watcher.actions.count(Acted::By(ActKind::Evict), Answer::TooMany(None));
+        watcher.actions.count(ActionTaken::By(ActKind::Evict), Answer::TooMany(None));
         watcher.held.set(Rail::Breaker, State::ImagePullBackoff, 7);
         let text = metrics.text().unwrap();
         for line in [

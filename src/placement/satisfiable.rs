@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::placement::affinity::{expressions, fields, is_blank, requirement_parts};
 
 #[derive(Clone, Copy)]
-enum Requirement<'a> {
+enum NodeRequirement<'a> {
     Equals(&'a Value),
     Listed(&'a str, &'a [Value]),
 }
@@ -26,7 +26,7 @@ fn may_match(selector: Option<&Map<String, Value>>, term: &Value) -> bool {
     let mut by_label = group(expressions(term));
     for (key, requirements) in &mut by_label {
         if let Some(value) = selector.and_then(|selector| selector.get(*key)) {
-            requirements.push(Requirement::Equals(value));
+            requirements.push(NodeRequirement::Equals(value));
         }
     }
     let by_field = group(fields(term));
@@ -34,20 +34,20 @@ fn may_match(selector: Option<&Map<String, Value>>, term: &Value) -> bool {
     all.all(|requirements| is_satisfiable(requirements))
 }
 
-fn group(requirements: &[Value]) -> BTreeMap<&str, Vec<Requirement<'_>>> {
-    let mut grouped: BTreeMap<&str, Vec<Requirement<'_>>> = BTreeMap::new();
+fn group(requirements: &[Value]) -> BTreeMap<&str, Vec<NodeRequirement<'_>>> {
+    let mut grouped: BTreeMap<&str, Vec<NodeRequirement<'_>>> = BTreeMap::new();
     for requirement in requirements {
         let (key, operator, values) = requirement_parts(requirement);
         let entry = grouped.entry(key).or_default();
-        entry.push(Requirement::Listed(operator, values));
+        entry.push(NodeRequirement::Listed(operator, values));
     }
     grouped
 }
 
-fn is_satisfiable(requirements: &[Requirement<'_>]) -> bool {
+fn is_satisfiable(requirements: &[NodeRequirement<'_>]) -> bool {
     let has = |wanted: &str| requirements.iter().any(|one| one.operator() == wanted);
     let mut allowed: Option<HashSet<&Value>> = None;
-    for values in requirements.iter().filter(|one| one.operator() == "In").map(Requirement::values) {
+    for values in requirements.iter().filter(|one| one.operator() == "In").map(NodeRequirement::values) {
         allowed = Some(match allowed {
             None => values.iter().collect(),
             Some(allowed) => values.iter().filter(|value| allowed.contains(value)).collect(),
@@ -60,7 +60,7 @@ fn is_satisfiable(requirements: &[Requirement<'_>]) -> bool {
     if has("DoesNotExist") {
         return false;
     }
-    for value in requirements.iter().filter(|one| one.operator() == "NotIn").flat_map(Requirement::values) {
+    for value in requirements.iter().filter(|one| one.operator() == "NotIn").flat_map(NodeRequirement::values) {
         allowed.remove(value);
     }
     let (low, high) = bounds(requirements);
@@ -72,13 +72,13 @@ fn is_satisfiable(requirements: &[Requirement<'_>]) -> bool {
 
 /// Whether an integer lies within all `Gt` and `Lt`. Values that `NotIn` takes away are few and the
 /// spellings of an integer many, so they do not count.
-fn has_integer(requirements: &[Requirement<'_>]) -> bool {
+fn has_integer(requirements: &[NodeRequirement<'_>]) -> bool {
     let (low, high) = bounds(requirements);
     low <= high
 }
 
 /// The least and the greatest integer within all `Gt` and `Lt`; one whose value is none is met by nothing.
-fn bounds(requirements: &[Requirement<'_>]) -> (i128, i128) {
+fn bounds(requirements: &[NodeRequirement<'_>]) -> (i128, i128) {
     let (mut low, mut high) = (i128::from(i64::MIN), i128::from(i64::MAX));
     for one in requirements.iter().filter(|one| matches!(one.operator(), "Gt" | "Lt")) {
         match (one.operator(), one.values().first().and_then(integer)) {
@@ -90,7 +90,7 @@ fn bounds(requirements: &[Requirement<'_>]) -> (i128, i128) {
     (low, high)
 }
 
-impl<'a> Requirement<'a> {
+impl<'a> NodeRequirement<'a> {
     fn operator(&self) -> &'a str {
         match self {
             Self::Equals(_) => "In",

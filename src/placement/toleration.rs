@@ -34,7 +34,7 @@ pub struct Toleration {
 pub(super) struct Tolerations<'a> {
     /// Whether the pod has a list, be it empty.
     there: bool,
-    own: Rc<[Held<'a>]>,
+    own: Rc<[OwnToleration<'a>]>,
     /// Places of the own ones that are still there.
     kept: Vec<usize>,
     added: Vec<&'a Toleration>,
@@ -42,7 +42,7 @@ pub(super) struct Tolerations<'a> {
 
 /// One of a pod's tolerations.
 #[derive(Clone, Debug)]
-pub(crate) struct Held<'a> {
+pub(crate) struct OwnToleration<'a> {
     key: Cow<'a, str>,
     operator: Cow<'a, str>,
     value: Cow<'a, str>,
@@ -64,7 +64,7 @@ read_members!(Wire { "key" => key, "operator" => operator, "value" => value, "ef
 
 /// A toleration as it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct View<'a> {
+pub(crate) struct TolerationView<'a> {
     key: &'a str,
     operator: &'a str,
     value: &'a str,
@@ -95,8 +95,8 @@ impl From<&core::Toleration> for Toleration {
 }
 
 impl Toleration {
-    pub(crate) fn view(&self) -> View<'_> {
-        View { key: &self.key, operator: operator(&self.operator), value: &self.value, effect: &self.effect }
+    pub(crate) fn view(&self) -> TolerationView<'_> {
+        TolerationView { key: &self.key, operator: operator(&self.operator), value: &self.value, effect: &self.effect }
     }
 }
 
@@ -112,29 +112,33 @@ impl<'a> Tolerations<'a> {
     /// An element that is no toleration is left where it is, and counts as none.
     pub(super) fn read(raw: Option<Raw<'a>>) -> Option<Self> {
         let Some(raw) = raw.filter(|raw| raw.get() != "null") else { return Some(Self::default()) };
-        let own: Rc<[Held<'a>]> = match json::read::<Vec<Wire<'_>>>(raw.get()) {
-            Ok(list) => list.into_iter().map(|wire| Held::new(Some(wire))).collect(),
+        let own: Rc<[OwnToleration<'a>]> = match json::read::<Vec<Wire<'_>>>(raw.get()) {
+            Ok(list) => list.into_iter().map(|wire| OwnToleration::new(Some(wire))).collect(),
             Err(_) => {
                 let list: Vec<Raw<'_>> = json::read(raw.get()).ok()?;
-                list.into_iter().map(|raw| Held::new(json::read(raw.get()).ok())).collect()
+                list.into_iter().map(|raw| OwnToleration::new(json::read(raw.get()).ok())).collect()
             }
         };
         Some(Self { there: true, kept: (0..own.len()).collect(), own, added: Vec::new() })
     }
 
-    fn kept(&self) -> impl Iterator<Item = &Held<'a>> {
+    fn kept(&self) -> impl Iterator<Item = &OwnToleration<'a>> {
         self.kept.iter().filter_map(|place| self.own.get(*place))
     }
 
     /// What is in the list.
-    pub(super) fn views(&self) -> impl Iterator<Item = View<'_>> {
-        self.kept().filter_map(Held::view).chain(self.added.iter().map(|toleration| toleration.view()))
+    pub(super) fn views(&self) -> impl Iterator<Item = TolerationView<'_>> {
+        self.kept().filter_map(OwnToleration::view).chain(self.added.iter().map(|toleration| toleration.view()))
     }
 
     /// Adds those of `wanted` that none in the list covers. `tell` hears of each, with the one that covers it.
-    pub(super) fn merge(&mut self, wanted: &'a [Toleration], mut tell: impl FnMut(View<'a>, Option<View<'_>>)) {
+    pub(super) fn merge(
+        &mut self,
+        wanted: &'a [Toleration],
+        mut tell: impl FnMut(TolerationView<'a>, Option<TolerationView<'_>>),
+    ) {
         let own = Rc::clone(&self.own);
-        let kept = self.kept.iter().filter_map(|place| own.get(*place)).filter_map(Held::view);
+        let kept = self.kept.iter().filter_map(|place| own.get(*place)).filter_map(OwnToleration::view);
         let mut list = Covering::default();
         kept.chain(self.added.iter().map(|toleration| toleration.view())).for_each(|view| list.add(view));
         for toleration in wanted {
@@ -149,20 +153,25 @@ impl<'a> Tolerations<'a> {
     }
 
     /// Takes out those for which `is_unwanted`, and gives them, equal ones once.
-    pub(super) fn remove(&mut self, mut is_unwanted: impl FnMut(&View<'_>) -> bool) -> Vec<Held<'a>> {
-        let mut removed: HashMap<View<'_>, usize> = HashMap::new();
+    pub(super) fn remove(
+        &mut self,
+        mut is_unwanted: impl FnMut(&TolerationView<'_>) -> bool,
+    ) -> Vec<OwnToleration<'a>> {
+        let mut removed: HashMap<TolerationView<'_>, usize> = HashMap::new();
         let own = &self.own;
         self.kept.retain(|place| {
-            let Some(view) = own.get(*place).and_then(Held::view).filter(|view| is_unwanted(view)) else { return true };
+            let Some(view) = own.get(*place).and_then(OwnToleration::view).filter(|view| is_unwanted(view)) else {
+                return true;
+            };
             let number = removed.len();
             removed.entry(view).or_insert(number);
             false
         });
-        let mut views: Vec<(View<'_>, usize)> = removed.into_iter().collect();
+        let mut views: Vec<(TolerationView<'_>, usize)> = removed.into_iter().collect();
         views.sort_unstable_by_key(|(_, number)| *number);
-        let mut held: Vec<Held<'a>> = views.into_iter().map(|(view, _)| Held::of(&view)).collect();
+        let mut held: Vec<OwnToleration<'a>> = views.into_iter().map(|(view, _)| OwnToleration::of(&view)).collect();
         let added = self.added.extract_if(.., |toleration| is_unwanted(&toleration.view()));
-        held.extend(added.map(|toleration| Held::of(&toleration.view())));
+        held.extend(added.map(|toleration| OwnToleration::of(&toleration.view())));
         held
     }
 
@@ -198,13 +207,13 @@ const FEW: usize = 8;
 #[derive(Default)]
 struct Covering<'v> {
     /// In order, while they are few.
-    few: Vec<View<'v>>,
+    few: Vec<TolerationView<'v>>,
     /// All of them with their places, once they are more.
-    many: HashMap<View<'v>, (usize, View<'v>)>,
+    many: HashMap<TolerationView<'v>, (usize, TolerationView<'v>)>,
 }
 
 impl<'v> Covering<'v> {
-    fn add(&mut self, view: View<'v>) {
+    fn add(&mut self, view: TolerationView<'v>) {
         if self.many.is_empty() && self.few.len() < FEW {
             self.few.push(view);
             return;
@@ -216,24 +225,25 @@ impl<'v> Covering<'v> {
     }
 
     /// The first that covers `wanted`.
-    fn find(&self, wanted: &View<'_>) -> Option<View<'v>> {
-        let any_key = View { key: "", operator: "Exists", value: "", effect: "" };
-        let any_value = View { key: wanted.key, ..any_key };
+    fn find(&self, wanted: &TolerationView<'_>) -> Option<TolerationView<'v>> {
+        let any_key = TolerationView { key: "", operator: "Exists", value: "", effect: "" };
+        let any_value = TolerationView { key: wanted.key, ..any_key };
         let reaches = [any_key, any_value, wanted.reach()];
         let effects = ["", wanted.effect];
-        let covers = |own: &View<'_>| {
+        let covers = |own: &TolerationView<'_>| {
             let own = own.reach();
-            effects.contains(&own.effect) && reaches.iter().any(|reach| View { effect: own.effect, ..*reach } == own)
+            effects.contains(&own.effect)
+                && reaches.iter().any(|reach| TolerationView { effect: own.effect, ..*reach } == own)
         };
         if let Some(first) = self.few.iter().find(|own| covers(own)) {
             return Some(*first);
         }
-        let covering = reaches.iter().flat_map(|reach| effects.map(|effect| View { effect, ..*reach }));
+        let covering = reaches.iter().flat_map(|reach| effects.map(|effect| TolerationView { effect, ..*reach }));
         covering.filter_map(|view| self.many.get(&view)).min_by_key(|(place, _)| *place).map(|(_, view)| *view)
     }
 }
 
-impl<'a> Held<'a> {
+impl<'a> OwnToleration<'a> {
     fn new(wire: Option<Wire<'a>>) -> Self {
         let readable = wire.is_some();
         let wire = wire.unwrap_or_default();
@@ -248,7 +258,7 @@ impl<'a> Held<'a> {
     }
 
     /// A copy, for those who tell of it.
-    fn of(view: &View<'_>) -> Self {
+    fn of(view: &TolerationView<'_>) -> Self {
         let text = |text: &str| Cow::Owned(text.to_owned());
         Self {
             key: text(view.key),
@@ -259,9 +269,13 @@ impl<'a> Held<'a> {
         }
     }
 
-    pub(crate) fn view(&self) -> Option<View<'_>> {
-        let view =
-            View { key: &self.key, operator: operator(&self.operator), value: &self.value, effect: &self.effect };
+    pub(crate) fn view(&self) -> Option<TolerationView<'_>> {
+        let view = TolerationView {
+            key: &self.key,
+            operator: operator(&self.operator),
+            value: &self.value,
+            effect: &self.effect,
+        };
         self.readable.then_some(view)
     }
 }
@@ -274,7 +288,7 @@ impl PartialEq for Tolerations<'_> {
     }
 }
 
-impl<'v> View<'v> {
+impl<'v> TolerationView<'v> {
     /// What it covers: with `Exists` a value says nothing.
     fn reach(&self) -> Self {
         Self { value: if self.operator == "Exists" { "" } else { self.value }, ..*self }
@@ -305,7 +319,7 @@ impl<'v> View<'v> {
     }
 }
 
-impl fmt::Display for View<'_> {
+impl fmt::Display for TolerationView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = if self.key.is_empty() { "any key" } else { self.key };
         match self.operator {

@@ -148,7 +148,7 @@ impl ContainerView<'_> {
 fn bounded(raw: Option<Raw<'_>>, field: impl FnOnce() -> String) -> Result<(), TooMany> {
     // An element takes two bytes, so that of the usual field nothing need be counted.
     let Some(raw) = raw.filter(|raw| raw.get().len() > 2 * ELEMENTS) else { return Ok(()) };
-    let mut count = Count::default();
+    let mut count = Content::default();
     let counted = (&mut count).deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
     if count.longest > ELEMENTS {
         return Err(TooMany::elements(field()));
@@ -162,14 +162,14 @@ fn bounded(raw: Option<Raw<'_>>, field: impl FnOnce() -> String) -> Result<(), T
 
 /// What there is in a value: elements of lists and members of objects, at any depth.
 #[derive(Debug, Default)]
-struct Count {
+struct Content {
     /// The longest list or object.
     longest: usize,
     /// All of them together.
     total: usize,
 }
 
-impl Count {
+impl Content {
     fn one_more(&mut self, number: usize) {
         self.longest = self.longest.max(number);
         self.total += 1;
@@ -180,7 +180,7 @@ impl Count {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Count {
+impl<'de> DeserializeSeed<'de> for &mut Content {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -191,7 +191,7 @@ impl<'de> DeserializeSeed<'de> for &mut Count {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Count {
+impl<'de> Visitor<'de> for &mut Content {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -114,9 +114,9 @@ impl<'de> Visitor<'de> for ContainerList {
 
 impl<'de: 'a, 'a> Deserialize<'de> for VolumeView<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
+        struct VolumeVisitor;
 
-        impl<'de> Visitor<'de> for Members {
+        impl<'de> Visitor<'de> for VolumeVisitor {
             type Value = VolumeView<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,6 +138,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for VolumeView<'a> {
             }
         }
 
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(VolumeVisitor)
     }
 }

@@ -18,7 +18,7 @@ use crate::policy::{
 };
 
 /// Classes by name, where somebody watches them.
-type Known<T> = Option<HashMap<Arc<str>, T>>;
+type KnownClasses<T> = Option<HashMap<Arc<str>, T>>;
 
 /// Policies that turned above which a new index is cheaper than changing the old one.
 const REBUILD: usize = 64;
@@ -176,8 +176,8 @@ impl World {
 
     fn classes<T: PartialEq>(
         &mut self,
-        of_mut: fn(&mut Classes) -> &mut Known<T>,
-        of: fn(&Classes) -> &Known<T>,
+        of_mut: fn(&mut Classes) -> &mut KnownClasses<T>,
+        of: fn(&Classes) -> &KnownClasses<T>,
         change: Watched<T>,
     ) {
         let known = of(&self.snapshot.classes).as_ref();

@@ -2,7 +2,7 @@
 //!
 //! [`Watcher::due`](super::watcher::Watcher::due) gives [`Attempt`]s. For each the pod is read live, and
 //! [`Watcher::decide`](super::watcher::Watcher::decide) is asked with what was read, again and again, as long as it says
-//! [`Step::Read`]. What became of a [`Step::Act`] is told to
+//! [`NextStep::Read`]. What became of a [`NextStep::Act`] is told to
 //! [`Watcher::answered`](super::watcher::Watcher::answered).
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::threshold::{State, WatchedPod};
 
 /// A pod that is due and has passed the rails: it is to be read live and decided about.
 ///
-/// Each is to be ended by a [`Step`] that is none of [`Step::Read`] and [`Step::Act`], or by an answer.
+/// Each is to be ended by a [`NextStep`] that is none of [`NextStep::Read`] and [`NextStep::Act`], or by an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// The pod's uid.
@@ -65,7 +65,7 @@ pub enum Read<T> {
 pub struct LiveFacts {
     /// The pod, by its name.
     pub pod: Read<WatchedPod>,
-    /// The owners that [`Step::Read`] asked for, in that order.
+    /// The owners that [`NextStep::Read`] asked for, in that order.
     pub owners: Vec<Read<OwnerObject>>,
 }
 
@@ -79,7 +79,7 @@ impl LiveFacts {
 
 /// What comes next for an attempt.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum NextStep {
     /// This object is to be read, by name in the pod's namespace; what came is pushed to [`LiveFacts::owners`], and
     /// [`decide`](super::watcher::Watcher::decide) is asked again.
     Read(OwnerReference),

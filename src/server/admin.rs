@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
 use super::readiness::Readiness;
-use super::reload::Clock;
+use crate::certs::Clock;
 use crate::metrics::Metrics;
 
 /// What the admin port answers from.

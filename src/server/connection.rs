@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-use super::connections::{ConnectionEntry, Order, Place};
+use super::connections::{ConnectionEntry, ConnectionPlace, Order};
 use super::decide::Decide;
 use super::route::Webhook;
 use super::tls::H2;
@@ -45,7 +45,12 @@ const H2_CONNECTION_WINDOW: u32 = (1 << 16) - 1;
 const H2_HEADER_LIST: u32 = 16 << 10;
 
 /// Serves one connection to its end.
-pub(super) async fn run<D: Decide>(stream: TcpStream, tls: TlsAcceptor, webhook: Arc<Webhook<D>>, place: Place) {
+pub(super) async fn run<D: Decide>(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    webhook: Arc<Webhook<D>>,
+    place: ConnectionPlace,
+) {
     let entry = place.entry();
     // Answers are single small writes: waiting for more only delays them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -71,7 +76,7 @@ pub(super) async fn run<D: Decide>(stream: TcpStream, tls: TlsAcceptor, webhook:
     };
     entry.opened();
     let h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-    let io = TokioIo::new(Watched { stream, entry: Arc::clone(entry), heads: !h2, shut: false });
+    let io = TokioIo::new(WatchedStream { stream, entry: Arc::clone(entry), heads: !h2, shut: false });
     let service = {
         let entry = Arc::clone(entry);
         service_fn(move |request: Request<Incoming>| {
@@ -165,7 +170,7 @@ fn reason(error: &io::Error) -> HandshakeFailure {
 }
 
 /// The stream, telling its entry what the sweep must know.
-struct Watched {
+struct WatchedStream {
     stream: TlsStream<TcpStream>,
     entry: Arc<ConnectionEntry>,
     /// Whether bytes outside a request begin a head. Not so in HTTP/2, where
@@ -174,7 +179,7 @@ struct Watched {
     shut: bool,
 }
 
-impl Drop for Watched {
+impl Drop for WatchedStream {
     /// Who was cut off, perhaps for not reading, leaves nothing behind in the
     /// system's buffers either.
     fn drop(&mut self) {
@@ -184,7 +189,7 @@ impl Drop for Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -195,7 +200,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

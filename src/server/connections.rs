@@ -48,7 +48,7 @@ struct AddressCount {
 }
 
 /// A place among the open connections; dropping it gives it back.
-pub(super) struct Place {
+pub(super) struct ConnectionPlace {
     connections: Arc<Connections>,
     entry: Arc<ConnectionEntry>,
 }
@@ -63,7 +63,7 @@ impl Connections {
 
     /// A place for a connection from this address, or `None` where it must be
     /// closed. May tell another one to close.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPlace> {
         // An IPv4 client of a dual-stack socket is the same client.
         let address = address.to_canonical();
         let mut open = lock(&self.open);
@@ -118,13 +118,13 @@ impl Connections {
         }
     }
 
-    fn place(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> Place {
+    fn place(self: &Arc<Self>, open: &mut Open, address: IpAddr) -> ConnectionPlace {
         let entry = Arc::new(ConnectionEntry::new(open.next, address));
         open.next += 1;
         open.entries.insert(entry.id, Arc::clone(&entry));
         open.by_address.entry(address).or_default().count += 1;
         self.metrics.connections.inc();
-        Place { connections: Arc::clone(self), entry }
+        ConnectionPlace { connections: Arc::clone(self), entry }
     }
 }
 
@@ -196,13 +196,13 @@ impl Open {
     }
 }
 
-impl Place {
+impl ConnectionPlace {
     pub(super) fn entry(&self) -> &Arc<ConnectionEntry> {
         &self.entry
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         lock(&self.connections.open).remove(&self.entry);
         self.connections.metrics.connections.dec();

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use super::connection;
-use super::connections::{Connections, Place};
+use super::connections::{ConnectionPlace, Connections};
 use super::decide::Decide;
 use super::limits::Limits;
 use super::route::Webhook;
@@ -88,7 +88,7 @@ pub async fn serve<D: Decide>(
     tasks.len()
 }
 
-async fn accept(listener: &TcpListener, connections: &Arc<Connections>) -> Option<(TcpStream, Place)> {
+async fn accept(listener: &TcpListener, connections: &Arc<Connections>) -> Option<(TcpStream, ConnectionPlace)> {
     match listener.accept().await {
         Ok((stream, address)) => {
             let place = connections.admit(address.ip())?;

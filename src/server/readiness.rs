@@ -12,12 +12,12 @@ use jiff::Timestamp;
 /// The checks by name.
 #[derive(Debug)]
 pub struct Readiness {
-    checks: Mutex<BTreeMap<&'static str, Check>>,
+    checks: Mutex<BTreeMap<&'static str, ReadinessCheck>>,
 }
 
 /// What a check says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
+pub enum ReadinessCheck {
     /// All is well.
     Passing,
     /// All is well until this moment, after which it failed for this reason.
@@ -39,12 +39,12 @@ impl Readiness {
     /// These checks, all failing because they have not been reached yet.
     #[must_use]
     pub fn awaiting(checks: &[&'static str]) -> Self {
-        let pending = Check::Failing("not reached yet".to_owned());
+        let pending = ReadinessCheck::Failing("not reached yet".to_owned());
         Self { checks: Mutex::new(checks.iter().map(|name| (*name, pending.clone())).collect()) }
     }
 
     /// Sets one check.
-    pub fn set(&self, name: &'static str, check: Check) {
+    pub fn set(&self, name: &'static str, check: ReadinessCheck) {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(name, check);
     }
 
@@ -70,7 +70,7 @@ impl Readiness {
     }
 }
 
-impl Check {
+impl ReadinessCheck {
     fn failure(&self, now: Timestamp) -> Option<&str> {
         match self {
             Self::Passing => None,
@@ -88,7 +88,7 @@ mod tests {
     fn is_ready_when_every_check_passes_and_tells_which_does_not() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let readiness = Readiness::awaiting(&["policies", "certificate"]);
-        readiness.set("policies", Check::Passing);
+        readiness.set("policies", ReadinessCheck::Passing);
         assert_eq!(
             readiness.report(at(0)),
             ReadinessReport {
@@ -99,7 +99,7 @@ mod tests {
             }
         );
         let expired = "expired at 1970-01-01T00:00:10Z".to_owned();
-        readiness.set("certificate", Check::PassingUntil(at(10), expired));
+        readiness.set("certificate", ReadinessCheck::PassingUntil(at(10), expired));
         assert!(readiness.report(at(10)).ready);
         let late = readiness.report(at(11));
         assert!(!late.ready);

@@ -4,21 +4,17 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tracing::{error, info, warn};
 
-use super::readiness::{Check, Readiness};
+use super::readiness::{Readiness, ReadinessCheck};
 use super::tls::ServingCertificate;
 use crate::certs::files::{CertificateChange, PairFiles};
-use crate::certs::{PairError, Validity};
+use crate::certs::{Clock, PairError, Validity};
 use crate::files::follow::{Look, Looks, PATIENCE};
 use crate::metrics::{Metrics, Reload};
 
 /// The name of the check that the served certificate answers to.
 pub const CHECK: &str = "certificate";
-
-/// What tells the time: the wall clock in the program, a fixed one in tests.
-pub type Clock = fn() -> Timestamp;
 
 /// Who must know of the certificate that is served.
 #[derive(Clone)]
@@ -34,7 +30,7 @@ impl Audience {
     pub fn tell(&self, validity: Validity) {
         self.metrics.certificate_ends(validity.not_after);
         let reason = PairError::Expired(validity.not_after).to_string();
-        self.readiness.set(CHECK, Check::PassingUntil(validity.not_after, reason));
+        self.readiness.set(CHECK, ReadinessCheck::PassingUntil(validity.not_after, reason));
     }
 }
 

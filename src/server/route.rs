@@ -39,7 +39,7 @@ pub(super) struct Webhook<D> {
 
 /// A request that never reaches the decision.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+enum HttpRefusal {
     Path,
     Method,
     ContentType,
@@ -118,18 +118,18 @@ impl<D: Decide> Webhook<D> {
         in_flight: &InFlight,
         room: &mut Room,
         deadline: Instant,
-    ) -> Result<Bytes, Refusal> {
+    ) -> Result<Bytes, HttpRefusal> {
         if request.uri().path() != PATH {
-            return Err(Refusal::Path);
+            return Err(HttpRefusal::Path);
         }
         if request.method() != Method::POST {
-            return Err(Refusal::Method);
+            return Err(HttpRefusal::Method);
         }
         if !is_json(request.headers()) {
-            return Err(Refusal::ContentType);
+            return Err(HttpRefusal::ContentType);
         }
         let free = if in_flight.has_free_body() { self.limits.small_body_bytes } else { 0 };
-        body::read(request.into_body(), &self.limits, free, room, deadline).await.map_err(Refusal::Body)
+        body::read(request.into_body(), &self.limits, free, room, deadline).await.map_err(HttpRefusal::Body)
     }
 
     async fn decide(&self, body: Bytes, in_flight: &InFlight, deadline: Instant) -> HttpAnswer {
@@ -141,7 +141,7 @@ impl<D: Decide> Webhook<D> {
         }
         let mut turn = self.turns.room(in_flight.entry());
         if turn.turn(deadline).await == Err(NoRoom) {
-            return Refusal::Body(BodyError::Overloaded).answer(&self.limits);
+            return HttpRefusal::Body(BodyError::Overloaded).answer(&self.limits);
         }
         let started = Instant::now();
         let (decide, runtime) = (Arc::clone(&self.decide), Handle::current());
@@ -157,7 +157,7 @@ impl<D: Decide> Webhook<D> {
     }
 }
 
-impl Refusal {
+impl HttpRefusal {
     fn answer(&self, limits: &Limits) -> HttpAnswer {
         let (status, why, text) = match self {
             Self::Path => (

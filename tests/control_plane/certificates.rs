@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stowage::{
     certs::{
         Served,
-        secret::{Keyring, Terms},
+        secret::{CertificateTerms, Keyring},
         trust::{Bundle, TrustError},
     },
     cluster::{
@@ -35,7 +35,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn start(cluster: &Cluster, place: &CertificateStore, terms: &Terms) -> Self {
+    fn start(cluster: &Cluster, place: &CertificateStore, terms: &CertificateTerms) -> Self {
         let served = Arc::new(Mutex::new(None));
         let trusted = Arc::new(Mutex::new(None));
         let metrics = Arc::new(Metrics::new("test").unwrap());
@@ -145,8 +145,8 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     start.elapsed()
 }
 
-fn terms(namespace: &str) -> Terms {
-    Terms { settle: SECOND, ..Terms::of_service("stowage", namespace) }
+fn terms(namespace: &str) -> CertificateTerms {
+    CertificateTerms { settle: SECOND, ..CertificateTerms::of_service("stowage", namespace) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +227,8 @@ async fn another_authority_in_the_secret_is_taken_over_without_a_moment_of_distr
 async fn three_changes_of_authority_leave_no_moment_without_trust() {
     let Some(cluster) = shared() else { return };
     let registered = Registered::new(cluster, "certificates-rotated").await;
-    let terms = Terms { authority_life: SECOND * 12, serving_life: SECOND * 9, ..terms("certificates-rotated") };
+    let terms =
+        CertificateTerms { authority_life: SECOND * 12, serving_life: SECOND * 9, ..terms("certificates-rotated") };
     let replicas = [(); 2].map(|()| Replica::start(cluster, &registered.place, &terms));
     until("served and published", async || replicas.iter().all(Replica::is_trusted)).await;
     let mut signers = BTreeSet::new();

@@ -98,19 +98,21 @@ const FORBIDDEN: [&str; 15] = [
     "LazyLock",
 ];
 
-fn src() -> PathBuf {
+pub(crate) fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Adds the Rust files at and below `path` to `found`.
+pub(crate) fn walk(path: &Path, found: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| walk(&entry.unwrap().path(), found));
+    } else if path.extension().is_some_and(|end| end == "rs") {
+        found.push(path.to_owned());
+    }
 }
 
 /// The files of a module, with their text.
 fn files(module: &str) -> Vec<(PathBuf, String)> {
-    fn walk(path: &Path, found: &mut Vec<PathBuf>) {
-        if path.is_dir() {
-            fs::read_dir(path).unwrap().for_each(|entry| walk(&entry.unwrap().path(), found));
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            found.push(path.to_owned());
-        }
-    }
     let mut found = Vec::new();
     for path in [src().join(format!("{module}.rs")), src().join(module)] {
         if path.exists() {

@@ -44,6 +44,7 @@ mod rules;
 mod sub_path_expr;
 mod threshold;
 mod unharmed;
+mod vocabulary;
 mod watcher;
 mod weight;
 mod world;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use stowage::admission::Outcome;
 use stowage::metrics::{Metrics, RequestEnd};
 use stowage::server::admin::{self, Admin};
-use stowage::server::readiness::{Check, Readiness};
+use stowage::server::readiness::{Readiness, ReadinessCheck};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -57,17 +57,17 @@ impl Port {
 #[tokio::test]
 async fn readyz_tells_which_check_fails_and_why() {
     let port = start().await;
-    port.readiness.set("policies", Check::Passing);
+    port.readiness.set("policies", ReadinessCheck::Passing);
     let (status, text) = port.get("/readyz").await;
     assert_eq!(status, 503);
     assert_eq!(text, "[-]certificate failed: not reached yet\n[+]policies ok\nreadyz check failed\n");
     let end: Timestamp = "2026-11-22T11:59:59Z".parse().unwrap();
-    let expired = Check::PassingUntil(end, format!("expired at {end}"));
+    let expired = ReadinessCheck::PassingUntil(end, format!("expired at {end}"));
     port.readiness.set("certificate", expired);
     let (status, text) = port.get("/readyz").await;
     assert_eq!(status, 503);
     assert!(text.contains("[-]certificate failed: expired at 2026-11-22T11:59:59Z\n"));
-    port.readiness.set("certificate", Check::Passing);
+    port.readiness.set("certificate", ReadinessCheck::Passing);
     assert_eq!(port.get("/readyz").await, (200, "ok\n".to_owned()));
     let (status, text) = port.get("/readyz?verbose").await;
     assert_eq!(status, 200);

@@ -9,8 +9,8 @@ fn start() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-fn terms() -> Terms {
-    Terms::of_service("stowage", "stowage")
+fn terms() -> CertificateTerms {
+    CertificateTerms::of_service("stowage", "stowage")
 }
 
 fn begun() -> Keyring {
@@ -109,7 +109,7 @@ fn a_pair_is_served_at_once_where_nothing_that_is_trusted_is_served() {
 fn a_pair_of_other_names_or_of_nobody_or_past_two_thirds_is_made_anew() {
     let ring = begun();
     let seen = published(&ring, start());
-    let elsewhere = Terms { names: service_names("a", "b"), called: "a.b.svc".to_owned(), ..terms() };
+    let elsewhere = CertificateTerms { names: service_names("a", "b"), called: "a.b.svc".to_owned(), ..terms() };
     assert_eq!(plan(Some(&ring), None, Some(&seen), &elsewhere, start()), [CertificateStep::Sign]);
     let mut data = ring.to_data();
     data.insert("tls.crt".to_owned(), b"".to_vec());

@@ -24,12 +24,12 @@ use crate::{
     policy::snapshot::Snapshot,
     reaper::{
         missed::Registration,
-        step::{Attempt, LiveFacts, Step},
+        step::{Attempt, LiveFacts, NextStep},
         watcher::Watcher,
     },
     server::{
         board::Question,
-        readiness::{Check, Readiness},
+        readiness::{Readiness, ReadinessCheck},
     },
     threshold::WatchedNode,
 };
@@ -199,7 +199,7 @@ impl Desk {
                 let gone = self.watcher.end_list(now);
                 if !std::mem::replace(&mut self.state.synced, true) {
                     info!("all pods are known");
-                    self.readiness.set("pods", Check::Passing);
+                    self.readiness.set("pods", ReadinessCheck::Passing);
                 }
                 debug!(gone, "all pods were listed");
             }
@@ -232,7 +232,7 @@ impl Desk {
                 self.watcher.begin_nodes();
                 nodes.iter().for_each(|node| self.watcher.node(node, now));
                 self.watcher.end_nodes(now);
-                self.readiness.set("nodes", Check::Passing);
+                self.readiness.set("nodes", ReadinessCheck::Passing);
             }
         }
     }
@@ -251,13 +251,13 @@ impl Desk {
 
     fn decide(&mut self, attempt: Attempt, facts: LiveFacts, now: Timestamp) {
         match self.watcher.decide(&attempt, &facts, now) {
-            Step::Read(reference) => {
+            NextStep::Read(reference) => {
                 self.state.in_flight.push(Box::pin(self.hands.clone().owner(attempt, facts, reference)));
             }
-            Step::Act(act) => self.state.in_flight.push(Box::pin(self.hands.clone().act(act))),
-            Step::Report(report) => self.told.report(*report),
-            Step::Later(at) => debug!(namespace = &*attempt.namespace, pod = attempt.name, %at, "a due pod waits"),
-            Step::Nothing => debug!(namespace = &*attempt.namespace, pod = attempt.name, "nothing is to be done"),
+            NextStep::Act(act) => self.state.in_flight.push(Box::pin(self.hands.clone().act(act))),
+            NextStep::Report(report) => self.told.report(*report),
+            NextStep::Later(at) => debug!(namespace = &*attempt.namespace, pod = attempt.name, %at, "a due pod waits"),
+            NextStep::Nothing => debug!(namespace = &*attempt.namespace, pod = attempt.name, "nothing is to be done"),
         }
     }
 

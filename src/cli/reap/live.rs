@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use anyhow::Context as _;
-use clap::{ArgAction, Args as ClapArgs, error::ErrorKind};
+use clap::{ArgAction, Args, error::ErrorKind};
 use tokio::{
     net::TcpListener,
     runtime::Builder,
@@ -13,7 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Args,
+    ReapArgs,
     desk::{Desk, DeskState},
     hands::Hands,
     told::Told,
@@ -34,7 +34,7 @@ use crate::{
     },
     server::{
         board::{self, BoardAddress},
-        readiness::{Check, Readiness},
+        readiness::{Readiness, ReadinessCheck},
     },
     shutdown::Signals,
     tasks::Tasks,
@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// How the watcher watches.
-#[derive(ClapArgs, Debug)]
+#[derive(Args, Debug)]
 #[command(next_help_heading = "In a cluster")]
 pub(super) struct LiveArgs {
     /// Remove nothing: go the same way and only report
@@ -98,7 +98,7 @@ const DRAIN: Duration = Duration::from_secs(6);
 /// And giving the Lease up after it.
 const RELEASING: Duration = Duration::from_secs(8);
 
-pub(super) fn run(args: &Args) -> Result<(), Failure> {
+pub(super) fn run(args: &ReapArgs) -> Result<(), Failure> {
     if args.live.own_namespace.is_none() && !args.live.dry_run {
         // Whoever left out -f by mistake has a kubeconfig too.
         let missing = "in a cluster --own-namespace (or POD_NAMESPACE) says where Stowage runs and its Lease is; --dry-run \
@@ -125,7 +125,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn watch(
-    args: &Args,
+    args: &ReapArgs,
     admin: &AdminThread,
     mut signals: Signals,
     metrics: &Arc<Metrics>,
@@ -145,7 +145,7 @@ async fn watch(
         () = signals.next() => {}
     }
     info!("told to stop: nothing new is begun");
-    admin.readiness.set("shutdown", Check::Failing("told to stop".to_owned()));
+    admin.readiness.set("shutdown", ReadinessCheck::Failing("told to stop".to_owned()));
     tokio::select! {
         () = started.stop() => {}
         () = signals.next() => warn!("a second signal came: stopping without finishing what is in hand"),
@@ -177,7 +177,7 @@ impl Started {
 }
 
 async fn start(
-    args: &Args,
+    args: &ReapArgs,
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
@@ -208,11 +208,11 @@ async fn start(
         state: DeskState::default(),
     };
     tasks.spawn("watcher", desk.run(heard));
-    readiness.set("shutdown", Check::Passing);
+    readiness.set("shutdown", ReadinessCheck::Passing);
     Ok(Started { board, stop: ends.stop, elector })
 }
 
-fn options(args: &Args, own_namespace: String) -> WatcherOptions {
+fn options(args: &ReapArgs, own_namespace: String) -> WatcherOptions {
     WatcherOptions {
         dry_run: args.live.dry_run,
         overdue_notice: args.live.overdue_notice,

@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::{
-    cli::{Failure, files, inject::pair, now, reap::Args, say},
+    cli::{Failure, files, inject::pair, now, reap::ReapArgs, say},
     reaper::{
         dump::Dump,
         input::read_dump,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// What is asked of a dump.
-#[derive(ClapArgs, Debug)]
+#[derive(Args, Debug)]
 #[command(next_help_heading = "Offline, touching nothing")]
 pub(super) struct OfflineArgs {
     /// Pods, as `kubectl get pods -A -o json` prints them, with Namespaces, Nodes and owners where they are there; - is
@@ -35,8 +35,8 @@ pub(super) struct OfflineArgs {
     #[arg(long, value_name = "RFC3339", requires = "file")]
     now: Option<Timestamp>,
     /// What to print
-    #[arg(short, long, value_enum, default_value_t = Output::Table, requires = "file")]
-    output: Output,
+    #[arg(short, long, value_enum, default_value_t = ReapOutput::Table, requires = "file")]
+    output: ReapOutput,
     /// Exit with status 1 where something is to be done about a pod
     #[arg(long, requires = "file")]
     exit_code: bool,
@@ -46,7 +46,7 @@ pub(super) struct OfflineArgs {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum Output {
+enum ReapOutput {
     /// A table: due first, then by time left
     Table,
     /// A JSON array, in the order of the input
@@ -63,7 +63,7 @@ enum Color {
     Never,
 }
 
-pub(super) fn run(file: &Path, Args { policies, owners, offline: args, .. }: &Args) -> Result<(), Failure> {
+pub(super) fn run(file: &Path, ReapArgs { policies, owners, offline: args, .. }: &ReapArgs) -> Result<(), Failure> {
     let loaded = files::load_all(policies)?;
     let rules = ActionRules { owners: owners.clone(), ..ActionRules::default() };
     let mut dump = Dump::new(loaded.snapshot(), rules);
@@ -74,10 +74,10 @@ pub(super) fn run(file: &Path, Args { policies, owners, offline: args, .. }: &Ar
     let count = count(&verdicts.rows);
     let out = BufWriter::new(io::stdout().lock());
     let written = match args.output {
-        Output::Json => write_json(&verdicts.rows, out),
+        ReapOutput::Json => write_json(&verdicts.rows, out),
         // What is refused as a whole has no table.
-        Output::Table if read.is_err() && contents.pods == 0 => Ok(()),
-        Output::Table => write_table(&mut verdicts.rows, out, now, args.color.is_on()),
+        ReapOutput::Table if read.is_err() && contents.pods == 0 => Ok(()),
+        ReapOutput::Table => write_table(&mut verdicts.rows, out, now, args.color.is_on()),
     };
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use crate::{
     cluster::events::{Notice, Notices},
     duration::rough,
-    metrics::{Acted, Label, WatcherMetrics},
+    metrics::{ActionTaken, Label, WatcherMetrics},
     reaper::{
         board::{Counts, Rail},
         said::{BreakerTurn, Group, ObjectRef, RemovalLog, Said},
@@ -48,7 +48,7 @@ impl Told {
     }
 
     pub(super) fn report(&self, report: Report) {
-        self.metrics.actions.count(Acted::Report, Answer::Done);
+        self.metrics.actions.count(ActionTaken::Report, Answer::Done);
         // What was said before is no news.
         if !report.said.is_empty() {
             removal(&report.log, "a pod past its threshold is reported");
@@ -58,7 +58,7 @@ impl Told {
 
     /// What came of a call.
     pub(super) fn answered(&self, kind: ActKind, answer: Answer, what: What) {
-        self.metrics.actions.count(Acted::By(kind), answer);
+        self.metrics.actions.count(ActionTaken::By(kind), answer);
         match what {
             What::Removed { said, log, lateness } => {
                 self.metrics.lateness.observe(lateness.as_secs_f64());

@@ -24,7 +24,7 @@ use crate::{
     reaper::watcher::RELEASE,
     server::{
         board::Question,
-        readiness::{Check, Readiness},
+        readiness::{Readiness, ReadinessCheck},
     },
     tasks::Tasks,
 };
@@ -116,7 +116,7 @@ impl Watches {
         tasks.spawn("pods", async move {
             // Whoever knows policies ends with the process.
             let _ = synced.await;
-            ready.set("policies", Check::Passing);
+            ready.set("policies", ReadinessCheck::Passing);
             all_pods.await;
         });
         let of_nodes = tell(other_news.clone());

@@ -3,20 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use clap::Args as ClapArgs;
+use clap::Args;
 use kube::Client;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{Args, Audience, certificate_files, decider::Decider, seconds};
+use super::{Audience, ServeArgs, certificate_files, decider::Decider, seconds};
 use crate::{
     certs::{
         Served,
-        secret::{SECRET_NAME, Terms},
+        secret::{CertificateTerms, SECRET_NAME},
     },
     cli::{
         now,
-        world::{self, News, Writer},
+        world::{self, WorldNews, Writer},
     },
     cluster::{
         REGISTRATION,
@@ -26,7 +26,7 @@ use crate::{
     },
     metrics::Watching,
     policy::{compile::Compiler, roster::PolicyKind},
-    server::{readiness::Check, tls::ServingCertificate},
+    server::{readiness::ReadinessCheck, tls::ServingCertificate},
     tasks::Tasks,
 };
 
@@ -35,7 +35,7 @@ const CHECK: &str = "caBundle";
 /// How long API servers may distrust what is served before the replica is no longer ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[derive(ClapArgs, Debug)]
+#[derive(Args, Debug)]
 #[command(next_help_heading = "In a cluster")]
 pub(super) struct ClusterArgs {
     /// Watch the policies of the cluster beside those of --policies
@@ -72,7 +72,7 @@ pub(super) struct InCluster<'a> {
 }
 
 impl<'a> InCluster<'a> {
-    pub(super) async fn connect(args: &Args, audience: &'a Audience) -> anyhow::Result<Self> {
+    pub(super) async fn connect(args: &ServeArgs, audience: &'a Audience) -> anyhow::Result<Self> {
         let client = client::connect().await?;
         let namespace = args.own_namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
         info!(namespace, "watching the cluster");
@@ -102,10 +102,10 @@ impl<'a> InCluster<'a> {
         let compiler = Arc::new(Compiler::new());
         for (name, kind) in [("cluster policies", PolicyKind::Cluster), ("policies", PolicyKind::Namespaced)] {
             let news = writer.sender();
-            let tell = move |told| news.send(News::Policies(told));
+            let tell = move |told| news.send(WorldNews::Policies(told));
             tasks.spawn(name, policies::follow(client(), kind, Arc::clone(&compiler), metrics(), tell));
         }
-        let tell = |news: world::Sender| move |change| news.send(News::Cluster(change));
+        let tell = |news: world::Sender| move |change| news.send(WorldNews::Cluster(change));
         tasks.spawn("namespaces", namespaces::follow(client(), metrics(), tell(writer.sender())));
         tasks.spawn("priority classes", classes::follow_priorities(client(), metrics(), tell(writer.sender())));
         tasks.spawn("runtime classes", classes::follow_runtimes(client(), metrics(), tell(writer.sender())));
@@ -117,13 +117,17 @@ impl<'a> InCluster<'a> {
     }
 
     /// The certificate to serve, from files or from the Secret; waits until there is one.
-    pub(super) async fn certificate(&self, args: &Args, tasks: &mut Tasks) -> anyhow::Result<Arc<ServingCertificate>> {
+    pub(super) async fn certificate(
+        &self,
+        args: &ServeArgs,
+        tasks: &mut Tasks,
+    ) -> anyhow::Result<Arc<ServingCertificate>> {
         let ClusterArgs { service, registration, certificate_secret, .. } = &args.cluster;
-        let terms = Terms {
+        let terms = CertificateTerms {
             authority_life: args.cluster.ca_life,
             serving_life: args.cluster.certificate_life,
             settle: args.cluster.ca_settle,
-            ..Terms::of_service(service, &self.namespace)
+            ..CertificateTerms::of_service(service, &self.namespace)
         };
         let metrics = Arc::clone(&self.audience.metrics);
         let verified = self.verified();
@@ -182,19 +186,19 @@ impl<'a> InCluster<'a> {
     /// takes nothing away: all replicas would go at once, and nobody would be left to put it back.
     fn verified(&self) -> certificates::Verified {
         let readiness = Arc::clone(&self.audience.readiness);
-        readiness.set(CHECK, Check::Passing);
+        readiness.set(CHECK, ReadinessCheck::Passing);
         let mut failing = false;
         Box::new(move |verified| match verified {
             Some(Err(error)) if !failing => {
                 failing = true;
                 warn!(error = %error, "the published caBundle does not trust the certificate that is served");
                 let reason = format!("the published caBundle does not trust the served certificate: {error}");
-                readiness.set(CHECK, Check::PassingUntil(now() + PATIENCE, reason));
+                readiness.set(CHECK, ReadinessCheck::PassingUntil(now() + PATIENCE, reason));
             }
             Some(Err(_)) => {}
             Some(Ok(())) | None if failing => {
                 failing = false;
-                readiness.set(CHECK, Check::Passing);
+                readiness.set(CHECK, ReadinessCheck::Passing);
             }
             Some(Ok(())) | None => {}
         })

@@ -4,36 +4,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::mock::{Answer, Asked, server};
+use crate::cluster::mock::{Asked, Reply, server};
 
 /// A Lease on a server, as several clients see it.
 #[derive(Clone, Default)]
-struct Shared(Arc<StdMutex<(Option<Value>, u64)>>);
+struct SharedLease(Arc<StdMutex<(Option<Value>, u64)>>);
 
-impl Shared {
+impl SharedLease {
     /// A client that is answered unless it is `cut_off`.
     fn client(&self, cut_off: &Arc<AtomicBool>) -> Client {
         let (lease, cut_off) = (self.clone(), Arc::clone(cut_off));
-        server(move |asked| if cut_off.load(Ordering::Relaxed) { Answer::Hang } else { lease.answer(asked) })
+        server(move |asked| if cut_off.load(Ordering::Relaxed) { Reply::Hang } else { lease.answer(asked) })
     }
 
-    fn answer(&self, asked: &Asked) -> Answer {
+    fn answer(&self, asked: &Asked) -> Reply {
         let mut held = self.0.lock().unwrap();
         let (lease, version) = &mut *held;
         assert!(asked.path.contains("/namespaces/stowage/leases"), "{}", asked.path);
         match (asked.method.as_str(), &*lease) {
-            ("GET", None) => return Answer::Status(404, "NotFound"),
-            ("GET", Some(lease)) => return Answer::Json(lease.clone()),
+            ("GET", None) => return Reply::Status(404, "NotFound"),
+            ("GET", Some(lease)) => return Reply::Json(lease.clone()),
             ("POST", None) => {}
             ("PUT", Some(lease))
                 if asked.body["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"] => {}
-            _ => return Answer::Status(409, "Conflict"),
+            _ => return Reply::Status(409, "Conflict"),
         }
         *version += 1;
         let mut written = asked.body.clone();
         written["metadata"]["resourceVersion"] = json!(version.to_string());
         *lease = Some(written.clone());
-        Answer::Json(written)
+        Reply::Json(written)
     }
 
     fn holder(&self) -> String {
@@ -47,7 +47,7 @@ fn wall() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
-fn contend(lease: &Shared, identity: &str, cut_off: &Arc<AtomicBool>) -> (Arc<Elector>, Leadership) {
+fn contend(lease: &SharedLease, identity: &str, cut_off: &Arc<AtomicBool>) -> (Arc<Elector>, Leadership) {
     let candidate = Candidate {
         namespace: "stowage".to_owned(),
         name: "stowage-watcher".to_owned(),
@@ -70,7 +70,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_is_cut_off_stops_before_another_begins() {
-    let lease = Shared::default();
+    let lease = SharedLease::default();
     let cut_off = Arc::new(AtomicBool::new(false));
     let (_first, first_leads) = contend(&lease, "first", &cut_off);
     until("the first leads", || first_leads.holds(wall())).await;
@@ -93,7 +93,7 @@ async fn a_leader_that_is_cut_off_stops_before_another_begins() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_given_up_is_taken_at_once_and_not_asked_for_again() {
-    let lease = Shared::default();
+    let lease = SharedLease::default();
     let (first, first_leads) = contend(&lease, "first", &Arc::default());
     until("the first leads", || first_leads.holds(wall())).await;
     let (_second, second_leads) = contend(&lease, "second", &Arc::default());
@@ -107,7 +107,7 @@ async fn a_lease_that_is_given_up_is_taken_at_once_and_not_asked_for_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_term_ends_by_the_wall_clock_too() {
-    let lease = Shared::default();
+    let lease = SharedLease::default();
     let (_elector, leads) = contend(&lease, "first", &Arc::default());
     until("it leads", || leads.holds(wall())).await;
     // A machine that was suspended: the monotonic clock stood still.

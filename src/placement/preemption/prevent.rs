@@ -37,9 +37,10 @@ pub fn take_back(
 
 fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     let mut notes = Vec::new();
-    let configured: HashSet<toleration::View<'_>> = preemption.tolerations.iter().map(Toleration::view).collect();
+    let configured: HashSet<toleration::TolerationView<'_>> =
+        preemption.tolerations.iter().map(Toleration::view).collect();
     let stripped = placement.remove_tolerations(|own| configured.contains(own));
-    let stripped = stripped.iter().filter_map(toleration::Held::view);
+    let stripped = stripped.iter().filter_map(toleration::OwnToleration::view);
     for toleration in distinct(stripped.map(|own| own.to_string())) {
         notes.push(Reason::TolerationRemoved.note(&[&toleration, &in_mode(Mode::Prevent)]));
     }

@@ -6,7 +6,7 @@ fn list(tolerations: Value) -> Tolerations<'static> {
     Tolerations::read(Some(json::read(tolerations.to_string().leak()).unwrap())).unwrap()
 }
 
-fn ask(one: Value, other: Value, question: impl for<'v> Fn(&View<'v>, &View<'v>) -> bool) -> bool {
+fn ask(one: Value, other: Value, question: impl for<'v> Fn(&TolerationView<'v>, &TolerationView<'v>) -> bool) -> bool {
     let (one, other) = (list(json!([one])), list(json!([other])));
     question(&one.views().next().unwrap(), &other.views().next().unwrap())
 }

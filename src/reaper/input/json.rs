@@ -13,7 +13,7 @@ use super::{InputError, Sink, Untold};
 pub(super) fn read(input: impl BufRead, sink: &mut Sink<'_>) -> Result<(), InputError> {
     let mut json = serde_json::Deserializer::from_reader(input);
     loop {
-        Document(sink).deserialize(&mut json).map_err(json_error)?;
+        JsonDocument(sink).deserialize(&mut json).map_err(json_error)?;
         sink.documents += 1;
         match json.end() {
             Ok(()) => return Ok(()),
@@ -28,9 +28,9 @@ fn json_error(error: serde_json::Error) -> InputError {
 }
 
 /// One JSON document, its keys in any order: `kubectl` writes `items` before `kind`.
-struct Document<'a, 'b>(&'a mut Sink<'b>);
+struct JsonDocument<'a, 'b>(&'a mut Sink<'b>);
 
-impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
+impl<'de> DeserializeSeed<'de> for JsonDocument<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -38,7 +38,7 @@ impl<'de> DeserializeSeed<'de> for Document<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Document<'_, '_> {
+impl<'de> Visitor<'de> for JsonDocument<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,7 @@ use crate::reaper::acted::GOING;
 use crate::reaper::answer::again;
 use crate::reaper::deadlines::Uid;
 use crate::reaper::owner::{Chain, Climb, climb, is_meant};
-use crate::reaper::step::{Act, ActKind, Attempt, LiveFacts, Propagation, Read, Report, Step, Target};
+use crate::reaper::step::{Act, ActKind, Attempt, LiveFacts, NextStep, Propagation, Read, Report, Target};
 use crate::reaper::terms::judge;
 use crate::reason::Reason;
 use crate::threshold::action::{decide, named};
@@ -55,17 +55,17 @@ impl Watcher {
     ///
     /// The pod is judged anew: in another state, or no longer past its threshold, it is left alone.
     #[must_use]
-    pub fn decide(&mut self, attempt: &Attempt, facts: &LiveFacts, now: Timestamp) -> Step {
+    pub fn decide(&mut self, attempt: &Attempt, facts: &LiveFacts, now: Timestamp) -> NextStep {
         let uid = Uid::of(&attempt.uid);
         if !self.hand.holds(uid) {
-            return Step::Nothing;
+            return NextStep::Nothing;
         }
         let pod = match &facts.pod {
             Read::There(pod) if pod.metadata.uid == attempt.uid => &**pod,
             Read::There(_) | Read::Absent => {
                 self.end(uid);
                 self.gone(&attempt.uid, now);
-                return Step::Nothing;
+                return NextStep::Nothing;
             }
             Read::Forbidden | Read::Failed => return self.try_again(uid, now),
         };
@@ -75,19 +75,19 @@ impl Watcher {
         }
         let Some(verdict) = self.verdict(uid, now).filter(|_| self.is_in_hand(uid)) else {
             self.end(uid);
-            return Step::Nothing;
+            return NextStep::Nothing;
         };
         if !verdict.due || self.breaker.holds(uid) {
             // A rail holds it that did not when it was handed out.
             self.end(uid);
             self.later(uid, now, None);
-            return Step::Nothing;
+            return NextStep::Nothing;
         }
         let snapshot = self.snapshot.clone();
         let judgement = judge(&snapshot, pod);
         let Some(limit) = judgement.resolved.thresholds.effective(verdict.state) else {
             self.end(uid);
-            return Step::Nothing;
+            return NextStep::Nothing;
         };
         let subject = RemovalSubject::of(pod);
         let around = Circumstances {
@@ -103,7 +103,7 @@ impl Watcher {
         self.cases.get(&uid).is_some_and(|case| case.place == Place::Hand)
     }
 
-    fn judge_live(&mut self, mut live: Live<'_>, facts: &LiveFacts) -> Step {
+    fn judge_live(&mut self, mut live: Live<'_>, facts: &LiveFacts) -> NextStep {
         let removal = self.removal(&live);
         let spec = live.limit.on_exceeded.actions.of(live.verdict.state);
         let by_owner = matches!(spec, ActionSpec::Auto | ActionSpec::Owner) && live.subject.controller.is_some();
@@ -113,14 +113,14 @@ impl Watcher {
             return self.carry_out(&live, &removal, None);
         }
         let chain = match climb(live.pod, &facts.owners, &self.rules.owners) {
-            Climb::Read(reference) => return Step::Read(reference),
+            Climb::Read(reference) => return NextStep::Read(reference),
             Climb::Failed => return self.try_again(live.uid, live.now),
             Climb::Going => return self.wait_for_owner(live.uid, live.now),
             Climb::Absent(why) if self.is_first_try(live.uid) => {
                 self.end(live.uid);
                 let at = live.now.checked_add(COLLECTED).unwrap_or(Timestamp::MAX);
                 self.later(live.uid, at, Some(&why));
-                return Step::Later(at);
+                return NextStep::Later(at);
             }
             Climb::Absent(why) | Climb::Unconfirmed(why) => {
                 let owner = live.subject.controller.clone();
@@ -153,7 +153,7 @@ impl Watcher {
         decide(namespace, &live.subject, &live.verdict, Some(live.limit), &live.around, &self.rules, live.now)
     }
 
-    fn carry_out(&mut self, live: &Live<'_>, removal: &Removal, chain: Option<&Chain<'_>>) -> Step {
+    fn carry_out(&mut self, live: &Live<'_>, removal: &Removal, chain: Option<&Chain<'_>>) -> NextStep {
         match removal.action {
             Action::None => self.leave(live.uid, removal.again, live.now),
             Action::Report => {
@@ -183,7 +183,7 @@ impl Watcher {
     }
 
     /// The owner, where it is meant by the policy and was not removed before.
-    fn whole(&mut self, live: &Live<'_>, removal: &Removal, top: &OwnerReference, object: &OwnerObject) -> Step {
+    fn whole(&mut self, live: &Live<'_>, removal: &Removal, top: &OwnerReference, object: &OwnerObject) -> NextStep {
         let namespace: Arc<str> = live.pod.metadata.namespace.as_str().into();
         let direct = live.subject.controller.as_deref();
         if self.acted.is_going(&top.uid, live.now) {
@@ -210,7 +210,7 @@ impl Watcher {
         self.act(live, removal, &Means { kind: ActKind::DeleteOwner, target, owners, is_alone: false })
     }
 
-    fn act(&mut self, live: &Live<'_>, removal: &Removal, means: &Means) -> Step {
+    fn act(&mut self, live: &Live<'_>, removal: &Removal, means: &Means) -> NextStep {
         let (kind, target) = (means.kind, &means.target);
         let what = match kind {
             ActKind::DeletePod => "delete pods".to_owned(),
@@ -246,7 +246,7 @@ impl Watcher {
     }
 
     /// The call, and what is said once it is done.
-    fn give_out(&mut self, live: &Live<'_>, removal: &Removal, means: &Means, what: &str) -> Step {
+    fn give_out(&mut self, live: &Live<'_>, removal: &Removal, means: &Means, what: &str) -> NextStep {
         let (kind, owner) = (means.kind, removal.owner.as_ref());
         let [age, threshold, whose] = live.words();
         let state = live.verdict.state;
@@ -271,7 +271,7 @@ impl Watcher {
             held.call = Some(Box::new(call));
         }
         let grace_period_seconds = live.limit.on_exceeded.grace_period_seconds.filter(|_| kind != ActKind::DeleteOwner);
-        Step::Act(Box::new(Act {
+        NextStep::Act(Box::new(Act {
             pod_uid: live.pod.metadata.uid.clone(),
             kind,
             target: means.target.clone(),
@@ -282,7 +282,7 @@ impl Watcher {
     }
 
     /// Says it, once for each pod and state, and looks again later.
-    fn report(&mut self, live: &Live<'_>, kept: &Instead<'_>) -> Step {
+    fn report(&mut self, live: &Live<'_>, kept: &Instead<'_>) -> NextStep {
         self.end(live.uid);
         self.later(live.uid, kept.again.unwrap_or_else(|| look_again(live.uid, live.now)), Some(kept.why));
         let is_news = self.cases.get_mut(&live.uid).is_some_and(|case| !std::mem::replace(&mut case.is_reported, true));
@@ -301,30 +301,30 @@ impl Watcher {
             Vec::new()
         };
         let log = live.log(kept.action, kept.owner, kept.why, self.options.dry_run);
-        Step::Report(Box::new(Report { said, log }))
+        NextStep::Report(Box::new(Report { said, log }))
     }
 
     /// Nothing is to be done, or nothing now.
-    fn leave(&mut self, uid: Uid, again: Option<Timestamp>, now: Timestamp) -> Step {
+    fn leave(&mut self, uid: Uid, again: Option<Timestamp>, now: Timestamp) -> NextStep {
         self.end(uid);
         self.later(uid, again.unwrap_or_else(|| look_again(uid, now)), None);
-        again.map_or(Step::Nothing, Step::Later)
+        again.map_or(NextStep::Nothing, NextStep::Later)
     }
 
     /// Its owner is being removed already, and the pod goes with it.
-    fn wait_for_owner(&mut self, uid: Uid, now: Timestamp) -> Step {
+    fn wait_for_owner(&mut self, uid: Uid, now: Timestamp) -> NextStep {
         self.end(uid);
         self.later(uid, now.checked_add(GOING).unwrap_or(Timestamp::MAX), Some("its owner is being removed"));
-        Step::Nothing
+        NextStep::Nothing
     }
 
-    fn try_again(&mut self, uid: Uid, now: Timestamp) -> Step {
+    fn try_again(&mut self, uid: Uid, now: Timestamp) -> NextStep {
         self.end(uid);
-        let Some(case) = self.cases.get_mut(&uid) else { return Step::Nothing };
+        let Some(case) = self.cases.get_mut(&uid) else { return NextStep::Nothing };
         let at = again(now, case.tries, None);
         case.tries = case.tries.saturating_add(1);
         self.later(uid, at, Some("it could not be read"));
-        Step::Later(at)
+        NextStep::Later(at)
     }
 
     /// Counts a try. Says whether it was the first.

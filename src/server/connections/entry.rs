@@ -14,12 +14,12 @@ use crate::server::limits::Limits;
 pub(in crate::server) struct ConnectionEntry {
     pub(super) id: u64,
     pub(super) address: IpAddr,
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<EntryState>,
     told: Notify,
 }
 
-pub(super) struct State {
-    stage: Stage,
+pub(super) struct EntryState {
+    stage: ConnectionStage,
     /// The requests in flight, oldest first.
     calls: Vec<RequestProgress>,
     next_call: u64,
@@ -53,7 +53,7 @@ pub(in crate::server) enum RequestStage {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ConnectionStage {
     Handshake,
     Open,
     /// Told to finish; what is in flight may end.
@@ -89,8 +89,8 @@ pub(in crate::server) struct InFlight {
 
 impl ConnectionEntry {
     pub(super) fn new(id: u64, address: IpAddr) -> Self {
-        let state = State {
-            stage: Stage::Handshake,
+        let state = EntryState {
+            stage: ConnectionStage::Handshake,
             calls: Vec::new(),
             next_call: 0,
             free_taken: false,
@@ -111,7 +111,7 @@ impl ConnectionEntry {
     /// The handshake is over.
     pub(in crate::server) fn opened(&self) {
         let mut state = lock(&self.state);
-        state.stage = if state.order.is_some() { Stage::Finishing } else { Stage::Open };
+        state.stage = if state.order.is_some() { ConnectionStage::Finishing } else { ConnectionStage::Open };
         state.since = Instant::now();
     }
 
@@ -131,14 +131,14 @@ impl ConnectionEntry {
         state.head_since = None;
         let free = !std::mem::replace(&mut state.free_taken, true);
         state.calls.push(RequestProgress { id, step: RequestStage::Receiving, since: Instant::now() });
-        InFlight { entry: Arc::clone(self), id, last: state.stage == Stage::Finishing, free }
+        InFlight { entry: Arc::clone(self), id, last: state.stage == ConnectionStage::Finishing, free }
     }
 
     /// Our side is closed; the client may still be sending.
     pub(in crate::server) fn lingers(&self) {
         let mut state = lock(&self.state);
-        if state.stage != Stage::Lingering {
-            state.stage = Stage::Lingering;
+        if state.stage != ConnectionStage::Lingering {
+            state.stage = ConnectionStage::Lingering;
             state.since = Instant::now();
         }
     }
@@ -187,13 +187,13 @@ impl ConnectionEntry {
     pub(super) fn gives_way(&self) -> Option<(GivesWay, Instant)> {
         let state = lock(&self.state);
         match (state.stage, state.calls.first()) {
-            (Stage::Handshake, _) => Some((GivesWay::Handshake, state.since)),
-            (Stage::Open, None) => Some((GivesWay::Idle, state.since)),
-            (Stage::Open, Some(oldest)) => {
+            (ConnectionStage::Handshake, _) => Some((GivesWay::Handshake, state.since)),
+            (ConnectionStage::Open, None) => Some((GivesWay::Idle, state.since)),
+            (ConnectionStage::Open, Some(oldest)) => {
                 let unfinished = state.calls.iter().all(|call| call.step == RequestStage::Receiving);
                 unfinished.then_some((GivesWay::Body, oldest.since))
             }
-            (Stage::Finishing | Stage::Lingering, _) => None,
+            (ConnectionStage::Finishing | ConnectionStage::Lingering, _) => None,
         }
     }
 
@@ -214,11 +214,11 @@ impl ConnectionEntry {
     pub(super) fn finish(&self) {
         {
             let mut state = lock(&self.state);
-            if state.stage == Stage::Lingering {
+            if state.stage == ConnectionStage::Lingering {
                 return;
             }
-            if state.stage == Stage::Open {
-                state.stage = Stage::Finishing;
+            if state.stage == ConnectionStage::Open {
+                state.stage = ConnectionStage::Finishing;
                 state.since = Instant::now();
             }
         }
@@ -248,19 +248,19 @@ impl ConnectionEntry {
         drop(state);
         match stage {
             _ if aborted => {}
-            Stage::Handshake => {}
+            ConnectionStage::Handshake => {}
             _ if unread => {
                 self.abort();
                 return Some(ConnectionRefusal::SlowReader);
             }
-            Stage::Open | Stage::Finishing if slow_head => {
+            ConnectionStage::Open | ConnectionStage::Finishing if slow_head => {
                 self.abort();
                 return Some(ConnectionRefusal::SlowHeader);
             }
-            Stage::Open if idle && quiet > limits.idle => self.finish(),
-            Stage::Finishing if idle && quiet > limits.linger => self.abort(),
-            Stage::Lingering if quiet > limits.linger => self.abort(),
-            Stage::Open | Stage::Finishing | Stage::Lingering => {}
+            ConnectionStage::Open if idle && quiet > limits.idle => self.finish(),
+            ConnectionStage::Finishing if idle && quiet > limits.linger => self.abort(),
+            ConnectionStage::Lingering if quiet > limits.linger => self.abort(),
+            ConnectionStage::Open | ConnectionStage::Finishing | ConnectionStage::Lingering => {}
         }
         None
     }

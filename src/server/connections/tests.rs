@@ -11,13 +11,13 @@ fn address(last: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, last])
 }
 
-fn opened(connections: &Arc<Connections>, last: u8) -> Place {
+fn opened(connections: &Arc<Connections>, last: u8) -> ConnectionPlace {
     let place = connections.admit(address(last)).unwrap();
     place.entry().opened();
     place
 }
 
-fn told(place: &Place) -> Option<Order> {
+fn told(place: &ConnectionPlace) -> Option<Order> {
     lock(&place.entry().state).order
 }
 

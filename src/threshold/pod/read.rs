@@ -24,8 +24,8 @@ where
 pub(super) fn known_annotations<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Known;
-    impl<'de> Visitor<'de> for Known {
+    struct LabelsVisitor;
+    impl<'de> Visitor<'de> for LabelsVisitor {
         type Value = BTreeMap<String, String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -49,7 +49,7 @@ pub(super) fn known_annotations<'de, D: Deserializer<'de>>(
             Ok(known)
         }
     }
-    deserializer.deserialize_any(Known)
+    deserializer.deserialize_any(LabelsVisitor)
 }
 
 /// A label without a value, as YAML may have it, is one with an empty value.
@@ -88,8 +88,8 @@ pub(super) fn last_status_write<'de, D: Deserializer<'de>>(deserializer: D) -> R
 
 /// An RFC 3339 time; `None` for null, and for one at or before the epoch, which no pod has lived through.
 pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    struct Text;
-    impl Visitor<'_> for Text {
+    struct TimeVisitor;
+    impl Visitor<'_> for TimeVisitor {
         type Value = Option<Timestamp>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,5 +105,5 @@ pub(super) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
             Ok(Some(time).filter(|time| *time > Timestamp::UNIX_EPOCH))
         }
     }
-    deserializer.deserialize_any(Text)
+    deserializer.deserialize_any(TimeVisitor)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stowage::reaper::options::WatcherOptions;
-use stowage::reaper::step::{ActKind, Answer, Attempt, LiveFacts, Read, Step, What};
+use stowage::reaper::step::{ActKind, Answer, Attempt, LiveFacts, NextStep, Read, What};
 
 use super::sim::{Sim, at, free, of, owner, parsed, policy, policy_for, running, stuck, with};
 
@@ -103,7 +103,7 @@ fn a_pod_that_changed_between_is_judged_again() {
     // It began to run a moment ago, and the watch has not told yet.
     let live = parsed(&running("p", HOUR));
     let facts = LiveFacts::of_pod(Read::There(Box::new(live)));
-    assert_eq!(sim.replicas[0].decide(attempt, &facts, at(HOUR)), Step::Nothing);
+    assert_eq!(sim.replicas[0].decide(attempt, &facts, at(HOUR)), NextStep::Nothing);
     assert_eq!(sim.replicas[0].answered(&attempt.uid, Answer::Done, at(HOUR)), What::Unasked);
     assert!(sim.replicas[0].due(at(100 * HOUR), true).is_empty());
 }
@@ -114,7 +114,7 @@ fn another_pod_of_the_same_name_is_not_the_one() {
     let due = sim.replicas[0].due(at(HOUR), true);
     let other = with(running("p", 0), "metadata.uid", json!("another"));
     let facts = LiveFacts::of_pod(Read::There(Box::new(parsed(&other))));
-    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), Step::Nothing);
+    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), NextStep::Nothing);
     assert!(sim.replicas[0].due(at(100 * HOUR), true).is_empty());
 }
 
@@ -123,9 +123,9 @@ fn what_cannot_be_read_is_read_again_later() {
     let mut sim = called(free());
     let due = sim.replicas[0].due(at(HOUR), true);
     let facts = LiveFacts::of_pod(Read::Failed);
-    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), Step::Later(at(HOUR + 1)));
+    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), NextStep::Later(at(HOUR + 1)));
     let due = sim.replicas[0].due(at(HOUR + 1), true);
-    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR + 1)), Step::Later(at(HOUR + 3)));
+    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR + 1)), NextStep::Later(at(HOUR + 3)));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn who_stops_leading_hands_nothing_out_and_comes_back_to_what_it_had_in_hand() {
     assert_eq!(due.attempts.len(), 1);
     assert!(sim.replicas[0].due(at(HOUR + 1), false).is_empty());
     let facts = LiveFacts::of_pod(Read::There(Box::new(parsed(&sim.pods["uid-p"]))));
-    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR + 1)), Step::Nothing, "it leads no longer");
+    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR + 1)), NextStep::Nothing, "it leads no longer");
     assert_eq!(sim.replicas[0].due(at(HOUR + 40), true).attempts.len(), 1);
 }
 
@@ -170,7 +170,7 @@ fn a_pod_that_is_gone_does_not_come_back_by_what_was_read_before() {
     let facts = LiveFacts::of_pod(Read::There(Box::new(parsed(&sim.pods["uid-p"]))));
     sim.now = HOUR;
     sim.remove("uid-p");
-    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), Step::Nothing);
+    assert_eq!(sim.replicas[0].decide(&due.attempts[0], &facts, at(HOUR)), NextStep::Nothing);
     assert!(sim.replicas[0].counts(at(HOUR)).tracked.iter().all(|(_, count)| *count == 0));
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stowage::policy::snapshot::Snapshot;
 use stowage::reaper::options::WatcherOptions;
 use stowage::reaper::said::{BreakerTurn, Said};
-use stowage::reaper::step::{Act, ActKind, Answer, Attempt, LiveFacts, Read, Report, Step, What};
+use stowage::reaper::step::{Act, ActKind, Answer, Attempt, LiveFacts, NextStep, Read, Report, What};
 use stowage::reaper::watcher::Watcher;
 use stowage::threshold::{WatchedNode, WatchedPod};
 
@@ -198,7 +198,7 @@ impl Sim {
         let mut facts = LiveFacts::of_pod(pod.map_or(Read::Absent, |pod| Read::There(Box::new(parsed(pod)))));
         loop {
             match self.replicas[index].decide(attempt, &facts, at(self.now)) {
-                Step::Read(reference) => {
+                NextStep::Read(reference) => {
                     let found = self.owners.iter().find(|owner| {
                         owner["kind"] == reference.kind.as_str()
                             && owner["apiVersion"] == reference.api_version.as_str()
@@ -210,7 +210,7 @@ impl Sim {
                     facts.owners.push(read);
                     assert!(facts.owners.len() < 20, "a climb without an end");
                 }
-                Step::Act(act) => {
+                NextStep::Act(act) => {
                     self.acts.push((self.now, (*act).clone()));
                     let answer = self.refuse.unwrap_or_else(|| self.apply(&act));
                     let what = self.replicas[index].answered(&act.pod_uid, answer, at(self.now));
@@ -219,12 +219,12 @@ impl Sim {
                     }
                     return Outcome::Acted(act, what);
                 }
-                Step::Report(report) => {
+                NextStep::Report(report) => {
                     self.said.extend(report.said.iter().map(|said| (self.now, said.clone())));
                     self.reports.push((self.now, (*report).clone()));
                     return Outcome::Reported(report);
                 }
-                Step::Nothing | Step::Later(_) => return Outcome::Nothing,
+                NextStep::Nothing | NextStep::Later(_) => return Outcome::Nothing,
             }
         }
     }

@@ -10,10 +10,10 @@ use crate::{
     cluster::{
         events,
         lease::Leadership,
-        mock::{Answer as Said, server},
+        mock::{Reply as Said, server},
         removals::Removals,
     },
-    metrics::{Acted, Metrics, WatcherMetrics},
+    metrics::{ActionTaken, Metrics, WatcherMetrics},
     policy::loaded::Loaded,
     reaper::{
         options::WatcherOptions,
@@ -123,7 +123,7 @@ impl Stage {
     }
 
     fn counted(&self, answer: Answer) -> u64 {
-        self.metrics.actions.total(Acted::By(ActKind::DeletePod), answer)
+        self.metrics.actions.total(ActionTaken::By(ActKind::DeletePod), answer)
     }
 }
 
@@ -144,7 +144,7 @@ async fn what_is_forbidden_is_reported_and_not_tried_again() {
     assert_eq!(stage.asked().await, [10]);
     assert_eq!(stage.counted(Answer::Forbidden), 1);
     assert_eq!(stage.metrics.forbidden.number(ActKind::DeletePod), 1);
-    assert_eq!(stage.metrics.actions.total(Acted::Report, Answer::Done), 1);
+    assert_eq!(stage.metrics.actions.total(ActionTaken::Report, Answer::Done), 1);
 }
 
 #[tokio::test(start_paused = true)]
