@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use self::{
     past::{Made, Past},
-    verdict::{Facts, RegistrationView, Subject, VerdictWord, word},
+    verdict::{ExplainedPod, Facts, RegistrationView, VerdictWord, word},
 };
 use super::{Failure, inject, print};
 use crate::{
@@ -168,7 +168,7 @@ fn uid(object: &Value) -> &str {
 }
 
 /// What there is to know of the object itself.
-fn subject(read: &Findings, snapshot: &Snapshot) -> Result<Subject, Failure> {
+fn subject(read: &Findings, snapshot: &Snapshot) -> Result<ExplainedPod, Failure> {
     let object = as_created(&read.object);
     let target = inject::workload::PodPlace::of(&object).map_err(|why| anyhow!("{why}"))?;
     let filled = serde_json::to_string(&target.filled(&object)).context("encoding the pod")?;
@@ -177,7 +177,7 @@ fn subject(read: &Findings, snapshot: &Snapshot) -> Result<Subject, Failure> {
     let text = |pointer: &str| read.object.pointer(pointer).and_then(Value::as_str);
     let labels = serde_json::from_str::<Value>(&filled).ok();
     let labels = labels.as_ref().and_then(|pod| pod.pointer("/metadata/labels")).cloned().unwrap_or_default();
-    Ok(Subject {
+    Ok(ExplainedPod {
         is_pod: target.kind == "Pod",
         is_mirror: pod.is_mirror(),
         created: text("/metadata/creationTimestamp").and_then(|time| time.parse().ok()),

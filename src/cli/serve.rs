@@ -165,7 +165,7 @@ fn workers() -> usize {
 }
 
 /// What serving needs.
-struct Started {
+struct ServerParts {
     decider: Arc<Decider>,
     certificate: Arc<ServingCertificate>,
     listener: TcpListener,
@@ -177,7 +177,7 @@ async fn start(
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
-) -> anyhow::Result<Started> {
+) -> anyhow::Result<ServerParts> {
     let files = PolicySource { paths: &args.policies, reload_interval: args.reload_interval };
     let (mut writer, snapshot) = files.begin(args.own_namespace.clone(), metrics, tasks).await?;
     let audience = Audience { metrics: Arc::clone(metrics), readiness: Arc::clone(readiness) };
@@ -198,7 +198,7 @@ async fn start(
     readiness.set("policies", ReadinessCheck::Passing);
     audience.tell(certificate.validity());
     readiness.set("shutdown", ReadinessCheck::Passing);
-    Ok(Started { decider: Arc::new(decider), certificate, listener, address })
+    Ok(ServerParts { decider: Arc::new(decider), certificate, listener, address })
 }
 
 /// The certificate to serve: made for this run, or from files that are followed.

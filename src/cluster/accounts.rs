@@ -112,15 +112,15 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::cluster::mock::{Answer, server};
+    use crate::cluster::mock::{MockReply, server};
 
-    fn there() -> Answer {
-        Answer::Json(json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+    fn there() -> MockReply {
+        MockReply::Json(json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
                             "metadata": {"name": "runner", "namespace": "team"}}))
     }
 
     /// What asks, and how often the API server was asked.
-    fn asking(answer: impl Fn(&str) -> Answer + Send + 'static) -> (Accounts, Arc<AtomicUsize>) {
+    fn asking(answer: impl Fn(&str) -> MockReply + Send + 'static) -> (Accounts, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
         let client = server(move |request| {
@@ -138,7 +138,7 @@ mod tests {
     async fn an_answer_is_remembered_longer_where_the_account_is_there() {
         let (accounts, asked) = asking(|path| match path.trim_end_matches('?') {
             "/api/v1/namespaces/team/serviceaccounts/runner" => there(),
-            _ => Answer::Status(404, "NotFound"),
+            _ => MockReply::Status(404, "NotFound"),
         });
         for _ in 0..3 {
             assert_eq!((has(&accounts, "runner").await, has(&accounts, "gone").await), (Some(true), Some(false)));
@@ -156,7 +156,7 @@ mod tests {
     async fn without_an_answer_nothing_is_known_and_nothing_is_remembered() {
         for (hangs, wait) in [(true, PATIENCE), (false, Duration::ZERO)] {
             let (accounts, asked) =
-                asking(move |_| if hangs { Answer::Hang } else { Answer::Status(403, "Forbidden") });
+                asking(move |_| if hangs { MockReply::Hang } else { MockReply::Status(403, "Forbidden") });
             let start = Instant::now();
             assert_eq!((has(&accounts, "runner").await, has(&accounts, "runner").await), (None, None));
             assert_eq!((start.elapsed(), asked.load(Ordering::Relaxed)), (wait * 2, 2));

@@ -77,7 +77,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cluster::mock::{Reply, server};
+    use crate::cluster::mock::{MockReply, server};
 
     #[tokio::test(start_paused = true)]
     async fn what_changes_is_told_once_and_what_fails_is_asked_for_again() {
@@ -86,12 +86,12 @@ mod tests {
             assert_eq!(request.path, "/apis/apps/v1/namespaces/stowage/deployments/stowage-watcher");
             asked += 1;
             match asked {
-                1 => Reply::Status(404, "NotFound"),
-                2 => Reply::Status(500, "InternalError"),
-                3 => Reply::Hang,
+                1 => MockReply::Status(404, "NotFound"),
+                2 => MockReply::Status(500, "InternalError"),
+                3 => MockReply::Hang,
                 _ => {
                     let value = if asked < 8 { "now" } else { "later" };
-                    Reply::Json(json!({"metadata": {"uid": "u", "annotations": {"a": value, "b": "c"}}}))
+                    MockReply::Json(json!({"metadata": {"uid": "u", "annotations": {"a": value, "b": "c"}}}))
                 }
             }
         });

@@ -191,7 +191,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::mock::{Reply, server};
+    use crate::cluster::mock::{MockReply, server};
 
     #[test]
     fn a_hundred_go_at_once_and_then_five_a_second() {
@@ -226,7 +226,7 @@ mod tests {
             tries += 1;
             asked.send((request.method.clone(), request.body.clone())).unwrap();
             // One that hangs holds up nothing for long.
-            if tries == 1 { Reply::Hang } else { Reply::Json(request.body.clone()) }
+            if tries == 1 { MockReply::Hang } else { MockReply::Json(request.body.clone()) }
         });
         let metrics = Arc::new(Metrics::new("1").unwrap());
         let (notices, waiting) = queue(Arc::clone(&metrics), ADVICE);

@@ -17,7 +17,7 @@ pub(crate) struct Asked {
 }
 
 /// What is answered.
-pub(crate) enum Reply {
+pub(crate) enum MockReply {
     Json(Value),
     /// Text as it is, such as the lines of a watch, after which the connection ends.
     Stream(String),
@@ -30,7 +30,7 @@ pub(crate) enum Reply {
 }
 
 /// A client whose server answers so.
-pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> Client {
+pub(crate) fn server(mut answer: impl FnMut(&Asked) -> MockReply + Send + 'static) -> Client {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
         let mut hanging = Vec::new();
@@ -43,15 +43,15 @@ pub(crate) fn server(mut answer: impl FnMut(&Asked) -> Reply + Send + 'static) -
                 body: serde_json::from_slice(&body).unwrap_or_default(),
             };
             match answer(&asked) {
-                Reply::Json(value) => send.send_response(response(200, &value.to_string())),
-                Reply::Stream(text) => send.send_response(response(200, &text)),
-                Reply::Status(code, reason) => send.send_response(response(code, &status(code, reason))),
-                Reply::RetryAfter(seconds) => {
+                MockReply::Json(value) => send.send_response(response(200, &value.to_string())),
+                MockReply::Stream(text) => send.send_response(response(200, &text)),
+                MockReply::Status(code, reason) => send.send_response(response(code, &status(code, reason))),
+                MockReply::RetryAfter(seconds) => {
                     let mut response = response(429, &status(429, "TooManyRequests"));
                     response.headers_mut().insert("retry-after", seconds.into());
                     send.send_response(response);
                 }
-                Reply::Hang => hanging.push(send),
+                MockReply::Hang => hanging.push(send),
             }
         }
     });

@@ -119,7 +119,7 @@ mod tests {
     use tokio::sync::mpsc::{Receiver, channel};
 
     use super::*;
-    use crate::cluster::mock::{Reply, server};
+    use crate::cluster::mock::{MockReply, server};
 
     fn pod(name: &str, version: u32) -> Value {
         json!({"metadata": {"name": name, "namespace": "n", "uid": name, "resourceVersion": version.to_string()},
@@ -172,13 +172,13 @@ mod tests {
         let mut lists = 0;
         let client = server(move |request| {
             if !request.path.contains("sendInitialEvents=true") {
-                return Reply::Hang;
+                return MockReply::Hang;
             }
             lists += 1;
             let pods = if lists == 1 { vec![pod("a", 1), pod("b", 2)] } else { vec![pod("b", 2)] };
             let listed: String = pods.iter().map(|pod| line("ADDED", pod)).collect();
             let changed = line("MODIFIED", &pod("b", 4)) + &line("DELETED", &pod("a", 5));
-            Reply::Stream(listed + &end(3) + &changed)
+            MockReply::Stream(listed + &end(3) + &changed)
         });
         let mut following = Following::begin(client);
         assert_eq!(following.heard(6).await, ["begins", "a", "b", "ends", "b", "a gone"]);
@@ -190,16 +190,16 @@ mod tests {
     async fn a_server_that_cannot_stream_is_asked_for_pages() {
         let client = server(|request| {
             if request.path.contains("sendInitialEvents=true") {
-                return Reply::Status(422, "Invalid");
+                return MockReply::Status(422, "Invalid");
             }
             if request.path.contains("watch=true") {
-                return Reply::Hang;
+                return MockReply::Hang;
             }
             assert!(request.path.contains("limit=500"), "{}", request.path);
             let more = request.path.contains("continue=more");
             let items = if more { vec![pod("b", 2)] } else { vec![pod("a", 1)] };
             let metadata = json!({"resourceVersion": "9", "continue": if more { "" } else { "more" }});
-            Reply::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items}))
+            MockReply::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items}))
         });
         let mut following = Following::begin(client);
         assert_eq!(following.heard(4).await, ["begins", "a", "b", "ends"]);
@@ -210,13 +210,15 @@ mod tests {
     async fn a_server_that_never_completes_a_stream_is_asked_for_pages() {
         let client = server(|request| {
             if request.path.contains("sendInitialEvents=true") {
-                return Reply::Stream(line("ADDED", &pod("a", 1)));
+                return MockReply::Stream(line("ADDED", &pod("a", 1)));
             }
             if request.path.contains("watch=true") {
-                return Reply::Hang;
+                return MockReply::Hang;
             }
             let metadata = json!({"resourceVersion": "9"});
-            Reply::Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": [pod("a", 1)]}))
+            MockReply::Json(
+                json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": [pod("a", 1)]}),
+            )
         });
         let mut following = Following::begin(client);
         assert_eq!(following.heard(7).await, ["begins", "a", "begins", "a", "begins", "a", "ends"]);
@@ -225,8 +227,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_stays_broken_never_shows_as_whole() {
         let client = server(|request| match request.path.contains("sendInitialEvents=true") {
-            true => Reply::Status(422, "Invalid"),
-            false => Reply::Status(500, "InternalError"),
+            true => MockReply::Status(422, "Invalid"),
+            false => MockReply::Status(500, "InternalError"),
         });
         let mut following = Following::begin(client);
         let mut seen = Vec::new();

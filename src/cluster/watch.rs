@@ -131,7 +131,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::cluster::mock::{Reply, server};
+    use crate::cluster::mock::{MockReply, server};
 
     #[test]
     fn pauses_grow_to_ten_seconds() {
@@ -145,7 +145,7 @@ mod tests {
         let begun = Instant::now();
         let client = server(move |_| {
             asked.send(begun.elapsed().as_secs()).unwrap();
-            Reply::Status(403, "Forbidden")
+            MockReply::Status(403, "Forbidden")
         });
         let metrics = Arc::new(Metrics::new("1").unwrap());
         let api: Api<Namespace> = Api::all(client);

@@ -18,7 +18,7 @@ pub struct Fragment {
 
 /// A fragment that is being written.
 #[derive(Debug, Default)]
-struct Writer<'h> {
+struct FragmentWriter<'h> {
     text: String,
     filled: Vec<(usize, Template)>,
     holes: &'h [Hole],
@@ -61,7 +61,7 @@ impl Fragment {
     /// JSON with holes.
     #[must_use]
     pub fn with_holes(value: &Value, holes: &[Hole]) -> Self {
-        let mut writer = Writer { holes, ..Writer::default() };
+        let mut writer = FragmentWriter { holes, ..FragmentWriter::default() };
         writer.write(value, &mut String::new());
         Self { text: writer.text.into(), holes: writer.filled.into() }
     }
@@ -87,7 +87,7 @@ impl Fragment {
     }
 }
 
-impl Writer<'_> {
+impl FragmentWriter<'_> {
     /// Writes `value`, which stands at the pointer `at`.
     fn write(&mut self, value: &Value, at: &mut String) {
         if let Some(hole) = self.holes.iter().find(|hole| hole.pointer == *at) {

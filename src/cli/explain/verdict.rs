@@ -27,7 +27,7 @@ pub(super) enum VerdictWord {
 }
 
 /// What was read of the pod, or of the workload with its template.
-pub(super) struct Subject {
+pub(super) struct ExplainedPod {
     pub(super) is_pod: bool,
     pub(super) is_mirror: bool,
     pub(super) created: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub(super) struct Facts<'a> {
     pub(super) registration: Option<RegistrationView<'a>>,
     pub(super) namespace: &'a str,
     pub(super) namespace_labels: Option<&'a BTreeMap<String, String>>,
-    pub(super) subject: &'a Subject,
+    pub(super) subject: &'a ExplainedPod,
 }
 
 /// A selector that leaves the pod out, and the first requirement that does.
@@ -225,8 +225,8 @@ mod tests {
         .unwrap()
     }
 
-    fn subject() -> Subject {
-        Subject {
+    fn subject() -> ExplainedPod {
+        ExplainedPod {
             is_pod: true,
             is_mirror: false,
             created: Some("2026-11-22T13:00:00Z".parse().unwrap()),
@@ -240,7 +240,7 @@ mod tests {
     /// What comes of one change of what is otherwise a pod that should have been injected.
     fn asked(
         namespace: &str,
-        change: impl Fn(&mut Subject, &mut MutatingWebhookConfiguration),
+        change: impl Fn(&mut ExplainedPod, &mut MutatingWebhookConfiguration),
     ) -> (VerdictWord, String) {
         let (mut subject, mut registration) = (subject(), registration());
         change(&mut subject, &mut registration);
@@ -257,10 +257,11 @@ mod tests {
 
     #[test]
     fn every_word_has_a_pod() {
-        let is =
-            |wanted: VerdictWord, namespace: &str, change: &dyn Fn(&mut Subject, &mut MutatingWebhookConfiguration)| {
-                assert_eq!(asked(namespace, change).0, wanted);
-            };
+        let is = |wanted: VerdictWord,
+                  namespace: &str,
+                  change: &dyn Fn(&mut ExplainedPod, &mut MutatingWebhookConfiguration)| {
+            assert_eq!(asked(namespace, change).0, wanted);
+        };
         is(VerdictWord::NobodyAnswered, "team", &|_, _| {});
         is(VerdictWord::Injected, "team", &|pod, _| pod.marker = Some(json!({"policies": [{"name": "mlrun"}]})));
         is(VerdictWord::NoPolicyMatches, "team", &|pod, _| pod.marker = Some(json!({"policies": []})));

@@ -20,7 +20,7 @@ use super::{
     told::Told,
 };
 use crate::{
-    cluster::{deployment::OwnDeployment, pods::PodNews, watch::Told as NodeNews},
+    cluster::{deployment::OwnDeployment, pods::PodNews, watch::WatchNews},
     policy::snapshot::Snapshot,
     reaper::{
         missed::Registration,
@@ -58,7 +58,7 @@ pub(super) struct Heard {
 
 /// News beside those of pods.
 pub(super) enum News {
-    Nodes(Box<NodeNews<WatchedNode>>),
+    Nodes(Box<WatchNews<WatchedNode>>),
     Registration(Option<Registration>),
     Own(OwnDeployment),
 }
@@ -224,11 +224,11 @@ impl Desk {
         }
     }
 
-    fn nodes(&mut self, news: NodeNews<WatchedNode>, now: Timestamp) {
+    fn nodes(&mut self, news: WatchNews<WatchedNode>, now: Timestamp) {
         match news {
-            NodeNews::Applied(node) => self.watcher.node(&node, now),
-            NodeNews::Deleted { name, .. } => self.watcher.node_gone(&name, now),
-            NodeNews::Relisted(nodes) => {
+            WatchNews::Applied(node) => self.watcher.node(&node, now),
+            WatchNews::Deleted { name, .. } => self.watcher.node_gone(&name, now),
+            WatchNews::Relisted(nodes) => {
                 self.watcher.begin_nodes();
                 nodes.iter().for_each(|node| self.watcher.node(node, now));
                 self.watcher.end_nodes(now);

@@ -155,13 +155,13 @@ async fn watch(
 }
 
 /// What runs, as far as it has to be told to stop.
-struct Started {
+struct RunningWatcher {
     board: Option<SocketAddr>,
     stop: oneshot::Sender<oneshot::Sender<()>>,
     elector: Option<Arc<Elector>>,
 }
 
-impl Started {
+impl RunningWatcher {
     /// Nothing is removed after it, and another replica may begin at once.
     async fn stop(self) {
         let (stopped, has_stopped) = oneshot::channel();
@@ -181,7 +181,7 @@ async fn start(
     readiness: &Arc<Readiness>,
     metrics: &Arc<Metrics>,
     tasks: &mut Tasks,
-) -> anyhow::Result<Started> {
+) -> anyhow::Result<RunningWatcher> {
     let live = &args.live;
     let watcher_metrics = Arc::new(metrics.watcher().context("registering the watcher's metrics")?);
     let client = client::connect().await?;
@@ -209,7 +209,7 @@ async fn start(
     };
     tasks.spawn("watcher", desk.run(heard));
     readiness.set("shutdown", ReadinessCheck::Passing);
-    Ok(Started { board, stop: ends.stop, elector })
+    Ok(RunningWatcher { board, stop: ends.stop, elector })
 }
 
 fn options(args: &ReapArgs, own_namespace: String) -> WatcherOptions {

@@ -59,12 +59,12 @@ impl Watches {
         let compiler = Arc::new(Compiler::new());
         for (name, kind) in [("cluster policies", PolicyKind::Cluster), ("policies", PolicyKind::Namespaced)] {
             let news = writer.sender();
-            let tell = move |told| news.send(world::News::Policies(told));
+            let tell = move |told| news.send(world::WorldNews::Policies(told));
             let (client, metrics) = (self.client.clone(), Arc::clone(&self.metrics));
             tasks.spawn(name, policies::follow(client, kind, Arc::clone(&compiler), metrics, tell));
         }
         let news = writer.sender();
-        let tell = move |change| news.send(world::News::Cluster(change));
+        let tell = move |change| news.send(world::WorldNews::Cluster(change));
         tasks.spawn("namespaces", namespaces::follow(self.client.clone(), Arc::clone(&self.metrics), tell));
         synced
     }

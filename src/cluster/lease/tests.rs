@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::mock::{Asked, Reply, server};
+use crate::cluster::mock::{Asked, MockReply, server};
 
 /// A Lease on a server, as several clients see it.
 #[derive(Clone, Default)]
@@ -14,26 +14,26 @@ impl SharedLease {
     /// A client that is answered unless it is `cut_off`.
     fn client(&self, cut_off: &Arc<AtomicBool>) -> Client {
         let (lease, cut_off) = (self.clone(), Arc::clone(cut_off));
-        server(move |asked| if cut_off.load(Ordering::Relaxed) { Reply::Hang } else { lease.answer(asked) })
+        server(move |asked| if cut_off.load(Ordering::Relaxed) { MockReply::Hang } else { lease.answer(asked) })
     }
 
-    fn answer(&self, asked: &Asked) -> Reply {
+    fn answer(&self, asked: &Asked) -> MockReply {
         let mut held = self.0.lock().unwrap();
         let (lease, version) = &mut *held;
         assert!(asked.path.contains("/namespaces/stowage/leases"), "{}", asked.path);
         match (asked.method.as_str(), &*lease) {
-            ("GET", None) => return Reply::Status(404, "NotFound"),
-            ("GET", Some(lease)) => return Reply::Json(lease.clone()),
+            ("GET", None) => return MockReply::Status(404, "NotFound"),
+            ("GET", Some(lease)) => return MockReply::Json(lease.clone()),
             ("POST", None) => {}
             ("PUT", Some(lease))
                 if asked.body["metadata"]["resourceVersion"] == lease["metadata"]["resourceVersion"] => {}
-            _ => return Reply::Status(409, "Conflict"),
+            _ => return MockReply::Status(409, "Conflict"),
         }
         *version += 1;
         let mut written = asked.body.clone();
         written["metadata"]["resourceVersion"] = json!(version.to_string());
         *lease = Some(written.clone());
-        Reply::Json(written)
+        MockReply::Json(written)
     }
 
     fn holder(&self) -> String {

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::cluster::mock::{Asked, Reply as Said, server};
+use crate::cluster::mock::{Asked, MockReply as Said, server};
 use crate::reaper::said::RemovalLog;
 use crate::reaper::step::Propagation;
 use crate::threshold::State;

@@ -97,12 +97,12 @@ impl Checker<'_> {
         let mounts: Vec<_> =
             volumes.flat_map(|(at, volume)| volume.mounts.iter().map(move |mount| (at, volume, mount))).collect();
         for (at, volume, mount) in &mounts {
-            let files = match mount.path.as_str() {
+            let files = match &*mount.path {
                 "/etc" if mount.tail.is_none() => "hosts, hostname and resolv.conf",
                 "/dev" if mount.tail.is_none() => "termination-log and folders of its own",
                 _ => continue,
             };
-            if mount.read_only || volume.kind == "image" || makes_folders(&volume.kind) {
+            if mount.read_only || &*volume.kind == "image" || makes_folders(&volume.kind) {
                 let path = &mount.path;
                 let why = format!(
                     "the node puts {files} into {path}: read-only, containers start only where the volume has them"

@@ -10,7 +10,7 @@ use crate::{
     cluster::{
         events,
         lease::Leadership,
-        mock::{Reply as Said, server},
+        mock::{MockReply as Said, server},
         removals::Removals,
     },
     metrics::{ActionTaken, Metrics, WatcherMetrics},
@@ -106,7 +106,7 @@ impl Stage {
             stop: stopped,
         };
         tokio::spawn(desk.run(heard));
-        others.send(News::Nodes(Box::new(NodeNews::Relisted(Vec::new())))).map_err(|_| ()).unwrap();
+        others.send(News::Nodes(Box::new(WatchNews::Relisted(Vec::new())))).map_err(|_| ()).unwrap();
         let seen: WatchedPod = serde_json::from_value(pod()).unwrap();
         for news in [PodNews::ListBegins, PodNews::Pod(Box::new(seen)), PodNews::ListEnds] {
             pods.send(news).await.unwrap();
