@@ -23,6 +23,9 @@ pub struct SecurityFacts {
     pub host_ipc: bool,
     /// What the pod says of seccomp by [`SECCOMP_ANNOTATION`], as before Kubernetes had a field for it.
     pub seccomp_annotation: Option<String>,
+    /// An annotation of AppArmor's is there and says nothing: the API server makes no field of it for the container, and
+    /// then holds it against the pod's.
+    pub has_blank_app_armor: bool,
 }
 
 /// Kernel parameters that every kubelet sets (`pkg/kubelet/sysctl/safe_sysctls.go`), each with the minor version of
@@ -41,6 +44,9 @@ pub const SAFE_SYSCTLS: [(&str, u32); 12] = [
     ("net.ipv4.tcp_syncookies", 0),
     ("net.ipv4.tcp_wmem", 32),
 ];
+
+/// Beginning of the annotations with AppArmor profiles, before the name of a container.
+pub const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Annotation of a pod with a seccomp profile; the API server refuses a pod whose field says otherwise.
 pub const SECCOMP_ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
@@ -84,6 +90,7 @@ impl SecurityFacts {
             "seccompProfile" if self.seccomp_annotation.as_deref().is_some_and(|own| !is_seccomp(own, value)) => {
                 Some("an annotation of the pod says otherwise")
             }
+            "appArmorProfile" if self.has_blank_app_armor => Some("an annotation of the pod says otherwise"),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     defaults::{
         Defaults,
-        security_context::{SECCOMP_ANNOTATION, SecurityFacts},
+        security_context::{APP_ARMOR_ANNOTATION, SECCOMP_ANNOTATION, SecurityFacts},
     },
     inject::{
         Injection,
@@ -17,7 +17,7 @@ use crate::{
         pod_security::refused_fields,
         report::{StepId, StepOutcome},
     },
-    json::{Json, Raw, Str},
+    json::{Fields, Json, Raw, Str},
     patch::diff,
     policy::Policy,
     reason::Reason,
@@ -198,6 +198,9 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         facts.is_linux = os == Some("linux");
         facts.host_network = spec.and_then(|spec| spec.host_network) == Some(true);
         facts.host_ipc = spec.and_then(|spec| spec.host_ipc) == Some(true);
+        let annotations = self.draft.pod.metadata.iter().filter_map(|metadata| metadata.annotations.as_ref());
+        let is_blank = |(key, value): (&str, &Raw<'_>)| key.starts_with(APP_ARMOR_ANNOTATION) && value.get() == "\"\"";
+        facts.has_blank_app_armor = annotations.flat_map(Fields::iter).any(is_blank);
         facts.seccomp_annotation = self.draft.pod.annotation(SECCOMP_ANNOTATION).map(Cow::into_owned);
         facts
     }

@@ -46,6 +46,16 @@ fn a_seccomp_annotation_is_the_pods_own_word() {
 }
 
 #[test]
+fn a_blank_annotation_of_app_armor_is_held_against_the_pods_field() {
+    let text = policy("p", "  defaults: {securityContext: {fsGroup: 5, appArmorProfile: {type: RuntimeDefault}}}");
+    for (own, is_set) in [("", false), ("unconfined", true)] {
+        let given = annotated(json!({"container.apparmor.security.beta.kubernetes.io/main": own}));
+        let context = answer(&given, &policies(&text)).pod["spec"]["securityContext"].clone();
+        assert_eq!((context["appArmorProfile"].is_object(), &context["fsGroup"]), (is_set, &json!(5)), "{own:?}");
+    }
+}
+
+#[test]
 fn an_older_pod_security_standard_counts() {
     let sysctl = |name: &str| format!("  defaults: {{securityContext: {{sysctls: [{{name: {name}, value: \"1\"}}]}}}}");
     let is_set = |name: &str, version: &str| {

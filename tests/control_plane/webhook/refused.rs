@@ -46,7 +46,7 @@ async fn a_source_that_check_refuses_costs_the_pod() {
 }
 
 /// A pod with these fields, in a policy that does not fit it.
-fn odd_pods() -> [(&'static str, Value); 5] {
+fn odd_pods() -> [(&'static str, Value); 6] {
     let of = |metadata: Value, fields: Value| {
         let mut spec = json!({"containers": [container("base")]});
         spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -59,6 +59,13 @@ fn odd_pods() -> [(&'static str, Value); 5] {
             "seccompProfile",
             of(
                 json!({"name": "annotated", "annotations": {"seccomp.security.alpha.kubernetes.io/pod": "unconfined"}}),
+                json!({}),
+            ),
+        ),
+        (
+            "appArmorProfile",
+            of(
+                json!({"name": "blank", "annotations": {"container.apparmor.security.beta.kubernetes.io/base": ""}}),
                 json!({}),
             ),
         ),
@@ -81,7 +88,8 @@ async fn a_pod_that_a_policy_does_not_fit_is_admitted_without_it() {
     let scratch = json!({"name": "scratch", "source": {"ephemeral": {"volumeClaimTemplate": {"spec": claim}}}, "mountPath": "/s"});
     let context = json!({
         "sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}],
-        "seccompProfile": {"type": "RuntimeDefault"}
+        "seccompProfile": {"type": "RuntimeDefault"},
+        "appArmorProfile": {"type": "RuntimeDefault"}
     });
     let spec = json!({
         "storage": [{"volume": scratch}],
@@ -90,7 +98,7 @@ async fn a_pod_that_a_policy_does_not_fit_is_admitted_without_it() {
     let Some(field) = Field::start("refused", json!({}), &[policy("refused", spec)]).await else { return };
     let plain = field.create(&pod(json!({"containers": [container("base")]}))).await.object();
     let shown = |pod: &Value| [pod["spec"].to_string(), pod["metadata"]["annotations"].to_string()].concat();
-    for word in ["\"sysctls\"", "\"seccompProfile\"", "\"ephemeral\"", "\"hugepages-2Mi\""] {
+    for word in ["\"appArmorProfile\"", "\"sysctls\"", "\"seccompProfile\"", "\"ephemeral\"", "\"hugepages-2Mi\""] {
         assert!(shown(&plain).contains(word), "a pod that it fits has {word}");
     }
     field.cluster.namespace("t-refused-bare", &json!({})).await;
