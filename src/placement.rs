@@ -1,14 +1,14 @@
 //! Where a pod may be scheduled: its `nodeSelector`, `tolerations` and `affinity`.
 //!
 //! [`Placement`] is a working copy of the three fields. Policies merge into it, preemption reworks
-//! it last, and [`Placement::write`] compares it with the copy taken before to give the RFC 6902
-//! operations. Everything that is not touched stays as it came, fields unknown to this release
+//! it last, and [`Placement::write`] gives the RFC 6902 operations that lead there from what the pod
+//! brought. Everything that is not touched stays as it came, fields unknown to this release
 //! included, since the operations name single elements.
 //!
 //! A field that is `null` counts as absent, as it does for the API server. A field of the wrong
 //! type cannot come from an API server; read offline it is an error, or left alone where nested.
 
-use std::fmt::Display;
+use std::{fmt::Display, rc::Rc};
 
 use serde_json::{Map, Value};
 
@@ -28,6 +28,7 @@ pub mod toleration;
 pub use affinity::{Affinity, TooManyTerms};
 pub use toleration::Toleration;
 
+use affinity::AffinityDraft;
 use toleration::{OwnToleration, TolerationView, Tolerations};
 
 /// A placement field of a pod that is not what the API defines.
@@ -48,12 +49,13 @@ impl Malformed {
     }
 }
 
-/// A working copy of a pod's `nodeSelector`, `tolerations` and `affinity`.
+/// A working copy of a pod's `nodeSelector`, `tolerations` and `affinity`. What the pod brought is shared by all copies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement<'a> {
-    node_selector: Option<Map<String, Value>>,
+    own_node_selector: Option<Rc<Map<String, Value>>>,
+    node_selector: Option<Rc<Map<String, Value>>>,
     tolerations: Tolerations<'a>,
-    affinity: Option<Map<String, Value>>,
+    affinity: AffinityDraft<'a>,
 }
 
 /// One of the three fields of a [`Placement`].
@@ -91,12 +93,17 @@ impl<'a> Placement<'a> {
     pub fn read(
         node_selector: Option<Raw<'_>>,
         tolerations: Option<Raw<'a>>,
-        affinity: Option<Raw<'_>>,
+        affinity: Option<Raw<'a>>,
     ) -> Result<Self, Malformed> {
+        let malformed = |field, wanted| move || Malformed { field, wanted };
+        let selector = node_selector.map(|raw| serde_json::from_str::<Option<Map<String, Value>>>(raw.get()));
+        let selector = selector.transpose().map_err(|_| malformed("nodeSelector", "an object")())?;
+        let selector = selector.flatten().map(Rc::new);
         Ok(Self {
-            node_selector: read("nodeSelector", "an object", node_selector)?,
-            tolerations: Tolerations::read(tolerations).ok_or(Malformed { field: "tolerations", wanted: "a list" })?,
-            affinity: read("affinity", "an object", affinity)?,
+            own_node_selector: selector.clone(),
+            node_selector: selector,
+            tolerations: Tolerations::read(tolerations).ok_or_else(malformed("tolerations", "a list"))?,
+            affinity: AffinityDraft::read(affinity).ok_or_else(malformed("affinity", "an object"))?,
         })
     }
 
@@ -119,7 +126,8 @@ impl<'a> Placement<'a> {
 
     /// Sets one pair, whatever the pod had.
     pub fn set_node_selector(&mut self, key: &str, value: &str) {
-        self.node_selector.get_or_insert_default().insert(key.to_owned(), Value::from(value));
+        let selector = Rc::make_mut(self.node_selector.get_or_insert_default());
+        selector.insert(key.to_owned(), Value::from(value));
     }
 
     /// Adds the tolerations that no toleration of the pod is equal to or covers, and says of each
@@ -146,8 +154,8 @@ impl<'a> Placement<'a> {
     ///
     /// [`TooManyTerms`], and nothing is changed, where conjoining would multiply the terms beyond
     /// [`affinity::MAX_TERMS`].
-    pub fn merge_affinity(&mut self, wanted: &Affinity) -> Result<Vec<Note>, TooManyTerms> {
-        affinity::merge(&mut self.affinity, wanted)
+    pub fn merge_affinity(&mut self, wanted: &'a Affinity) -> Result<Vec<Note>, TooManyTerms> {
+        self.affinity.merge(wanted)
     }
 
     /// Whether the pod says nothing in a field: it is empty, or holds only the tolerations that the API server fills in
@@ -155,9 +163,9 @@ impl<'a> Placement<'a> {
     #[must_use]
     pub fn says_nothing(&self, field: PlacementField) -> bool {
         match field {
-            PlacementField::NodeSelector => self.node_selector.as_ref().is_none_or(Map::is_empty),
+            PlacementField::NodeSelector => self.node_selector.as_ref().is_none_or(|selector| selector.is_empty()),
             PlacementField::Tolerations => self.tolerations.views().all(|own| own.is_filled_in()),
-            PlacementField::Affinity => self.affinity.iter().flat_map(Map::values).all(is_blank),
+            PlacementField::Affinity => self.affinity.says_nothing(),
         }
     }
 
@@ -165,15 +173,17 @@ impl<'a> Placement<'a> {
     /// whatever can match. `false` says only that this pod alone does not show it.
     #[must_use]
     pub fn is_contradictory(&self) -> bool {
-        satisfiable::is_contradictory(self.node_selector.as_ref(), affinity::required(&self.affinity))
+        self.affinity
+            .required()
+            .is_some_and(|terms| satisfiable::is_contradictory(self.node_selector.as_deref(), terms))
     }
 
-    /// Brings terms that say the same as in `before` to the form that they had there.
-    pub fn settle(&mut self, before: &Self) {
-        affinity::settle(&mut self.affinity, &before.affinity);
+    /// Brings terms that say the same as in the pod to the form that they have there.
+    pub fn settle(&mut self) {
+        self.affinity.settle();
     }
 
-    pub(crate) fn affinity_mut(&mut self) -> &mut Option<Map<String, Value>> {
+    pub(crate) fn affinity_mut(&mut self) -> &mut AffinityDraft<'a> {
         &mut self.affinity
     }
 
@@ -185,7 +195,7 @@ impl<'a> Placement<'a> {
         if own.get(key).and_then(Value::as_str) != Some(value) {
             return false;
         }
-        own.shift_remove(key).is_some()
+        Rc::make_mut(own).shift_remove(key).is_some()
     }
 
     /// Drops the tolerations for which `is_unwanted`, and gives them.
@@ -196,15 +206,15 @@ impl<'a> Placement<'a> {
         self.tolerations.remove(is_unwanted)
     }
 
-    /// Writes the operations that turn a pod with `before` into one with this placement.
+    /// Writes the operations that turn the pod into one with this placement.
     ///
     /// Lists are never replaced: elements are removed by index, from the end, and added, at the end by `/-`; a term of
     /// the node affinity is edited inside. A list or map that removals empty stays behind empty, which the API server
     /// drops.
-    pub fn write(&self, before: &Self, patch: &mut Patch) {
-        diff::write("/spec/nodeSelector", before.node_selector.as_ref(), self.node_selector.as_ref(), patch);
-        self.tolerations.write(&before.tolerations, patch);
-        diff::write("/spec/affinity", before.affinity.as_ref(), self.affinity.as_ref(), patch);
+    pub fn write(&self, patch: &mut Patch) {
+        diff::write("/spec/nodeSelector", self.own_node_selector.as_deref(), self.node_selector.as_deref(), patch);
+        self.tolerations.write(patch);
+        self.affinity.write(patch);
     }
 }
 
@@ -248,23 +258,4 @@ pub fn left_off(facts: &PlacementFacts<'_>) -> Option<Note> {
 pub fn picks_its_node(facts: &PlacementFacts<'_>) -> bool {
     let of_the_system = left_off(&PlacementFacts { node_name: None, ..*facts }).is_some();
     facts.node_name.is_some_and(|node| !node.is_empty()) && !of_the_system
-}
-
-/// Whether a value holds nothing, however deep.
-fn is_blank(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Object(members) => members.values().all(is_blank),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(
-    field: &'static str,
-    wanted: &'static str,
-    raw: Option<Raw<'_>>,
-) -> Result<Option<T>, Malformed> {
-    let Some(raw) = raw else { return Ok(None) };
-    serde_json::from_str(raw.get()).map_err(|_| Malformed { field, wanted })
 }

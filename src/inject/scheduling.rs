@@ -60,22 +60,21 @@ impl<'a, 'p: 'a> Injection<'a, 'p> {
         self.refuse_node_name(&facts)?;
         let off = left_off(&facts);
         let raw = |field: fn(&crate::pod::SpecView<'a>) -> Option<Raw<'a>>| spec.and_then(field);
-        let before = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
-        let before = before.map_err(|error| {
+        let own = Placement::read(raw(|s| s.node_selector), raw(|s| s.tolerations), raw(|s| s.affinity));
+        let mut placement = own.map_err(|error| {
             let field = format!("spec.{}", error.field());
             Refusal::of_pod(&field, Reason::Malformed, &error)
         })?;
-        let mut after = before.clone();
-        let preempting = self.preempting(off.as_ref(), &mut after)?;
+        let preempting = self.preempting(off.as_ref(), &mut placement)?;
         for policy in self.policies.iter().copied().filter(|policy| places(policy)) {
-            self.place(policy, off.as_ref(), &mut after)?;
+            self.place(policy, off.as_ref(), &mut placement)?;
         }
         if !opts_out {
-            self.default_placement(off.as_ref(), &mut after)?;
+            self.default_placement(off.as_ref(), &mut placement)?;
         }
-        self.preempt(off.as_ref(), preempting, &mut after)?;
-        after.settle(&before);
-        after.write(&before, &mut self.patch);
+        self.preempt(off.as_ref(), preempting, &mut placement)?;
+        placement.settle();
+        placement.write(&mut self.patch);
         Ok(())
     }
 

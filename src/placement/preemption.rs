@@ -21,21 +21,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use k8s_openapi::api::core::v1 as core;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 pub use self::prevent::take_back;
 use crate::{
     field_error::{FieldError, Problems},
+    json::Json,
     placement::{
-        Affinity, Placement, Toleration,
-        affinity::{self, TooManyTerms},
+        Placement, Toleration,
+        affinity::{TooManyTerms, WantedRequirement},
         rules,
     },
     reason::{Note, Reason},
 };
+use k8s_openapi::api::core::v1 as core;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The most that a preferred term can weigh.
 const HEAVIEST: i32 = 100;
@@ -202,43 +201,32 @@ impl Preemption {
         self.node_selector.is_empty() && !self.tolerations.is_empty()
     }
 
-    /// The terms of which a preemptible node matches at least one.
-    fn preemptible_terms(&self) -> Vec<Value> {
-        let pairs = self.node_selector.iter();
-        pairs.map(|(key, value)| affinity::label_term(key, "In", value)).collect()
+    /// A requirement on each label of preemptible nodes, in the order of their keys.
+    fn labels<'a>(&'a self, operator: &'a str) -> impl Iterator<Item = WantedRequirement<'a>> {
+        self.node_selector.iter().map(move |(key, value)| WantedRequirement::label(key, operator, value))
     }
 
     /// A preferred term for each label of preemptible nodes.
-    fn preferred(&self) -> Affinity {
-        let term = |(key, value): &(String, String)| core::PreferredSchedulingTerm {
-            weight: HEAVIEST,
-            preference: core::NodeSelectorTerm {
-                match_expressions: Some(vec![core::NodeSelectorRequirement {
-                    key: key.clone(),
-                    operator: "In".to_owned(),
-                    values: Some(vec![value.clone()]),
-                }]),
-                match_fields: None,
-            },
+    fn preferred<'a>(&'a self) -> impl Iterator<Item = Json<'a>> {
+        let term = |label: WantedRequirement<'_>| {
+            let term = format!(r#"{{"matchExpressions":[{}]}}"#, label.json());
+            Json::made(format!(r#"{{"preference":{term},"weight":{HEAVIEST}}}"#))
         };
-        let terms = self.node_selector.iter().map(term).collect();
-        Affinity::from(&core::Affinity {
-            node_affinity: Some(core::NodeAffinity {
-                preferred_during_scheduling_ignored_during_execution: Some(terms),
-                required_during_scheduling_ignored_during_execution: None,
-            }),
-            ..core::Affinity::default()
-        })
+        self.labels("In").map(term)
     }
 
     fn has_key(&self, key: &str) -> bool {
-        self.node_selector.iter().any(|(own, _)| own == key)
+        self.value(key).is_some()
     }
 
     fn has_pair(&self, key: &str, value: &str) -> bool {
+        self.value(key) == Some(value)
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
         // In the order of a map's keys.
         let found = self.node_selector.binary_search_by(|(own, _)| own.as_str().cmp(key));
-        found.ok().and_then(|place| self.node_selector.get(place)).is_some_and(|(_, own)| own == value)
+        found.ok().and_then(|place| self.node_selector.get(place)).map(|(_, value)| value.as_str())
     }
 }
 
@@ -278,7 +266,7 @@ pub fn finish<'a>(
         Mode::None => return Ok(Vec::new()),
         Mode::Allow => return Ok(tolerate(preemption, mode, placement)),
         Mode::Prefer => {
-            let mut notes = placement.merge_affinity(&preemption.preferred())?;
+            let mut notes = placement.affinity_mut().prefer(preemption.preferred());
             notes.extend(tolerate(preemption, mode, placement));
             return Ok(notes);
         }
@@ -299,8 +287,9 @@ fn constrain<'a>(preemption: &'a Preemption, placement: &mut Placement<'a>) -> R
     if preemption.lacks_labels() {
         return Ok(vec![Reason::ConstrainWithoutLabels.note(&[&ConstrainWithoutLabels])]);
     }
-    let terms = preemption.preemptible_terms();
-    let changed = affinity::conjoin(placement.affinity_mut(), &terms)?;
+    // A preemptible node matches at least one.
+    let terms: Vec<_> = preemption.labels("In").map(|label| vec![label]).collect();
+    let changed = placement.affinity_mut().conjoin(&terms)?;
     let mut notes = Vec::new();
     if changed > 0 {
         let labels = listed(preemption.node_selector.iter().map(|(key, value)| format!("{key}={value}")));

@@ -7,50 +7,39 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::placement::affinity::{expressions, fields, is_blank, requirement_parts};
+use crate::placement::affinity::{EXPRESSIONS, NodeRequirement};
 
-#[derive(Clone, Copy)]
-enum NodeRequirement<'a> {
-    Equals(&'a Value),
-    Listed(&'a str, &'a [Value]),
+/// Of the terms that are required each is the requirements that it has.
+pub(super) fn is_contradictory<'t>(
+    selector: Option<&Map<String, Value>>,
+    mut terms: impl Iterator<Item = Vec<NodeRequirement<'t>>>,
+) -> bool {
+    !terms.any(|term| may_match(selector, &term))
 }
 
-pub(super) fn is_contradictory(selector: Option<&Map<String, Value>>, terms: Option<&[Value]>) -> bool {
-    terms.is_some_and(|terms| !terms.iter().any(|term| may_match(selector, term)))
-}
-
-fn may_match(selector: Option<&Map<String, Value>>, term: &Value) -> bool {
-    if is_blank(term) {
-        return false;
+fn may_match(selector: Option<&Map<String, Value>>, term: &[NodeRequirement<'_>]) -> bool {
+    let mut grouped: BTreeMap<(&str, &str), Vec<&NodeRequirement<'_>>> = BTreeMap::new();
+    for requirement in term {
+        grouped.entry((requirement.field(), requirement.key)).or_default().push(requirement);
     }
-    let mut by_label = group(expressions(term));
-    for (key, requirements) in &mut by_label {
-        if let Some(value) = selector.and_then(|selector| selector.get(*key)) {
-            requirements.push(NodeRequirement::Equals(value));
-        }
-    }
-    let by_field = group(fields(term));
-    let mut all = by_label.values().chain(by_field.values());
-    all.all(|requirements| is_satisfiable(requirements))
+    let selected = |field: &str, key: &str| {
+        let value = selector.filter(|_| field == EXPRESSIONS)?.get(key)?;
+        Some(value.as_str().unwrap_or_default())
+    };
+    !term.is_empty()
+        && grouped.iter().all(|((field, key), requirements)| is_satisfiable(selected(field, key), requirements))
 }
 
-fn group(requirements: &[Value]) -> BTreeMap<&str, Vec<NodeRequirement<'_>>> {
-    let mut grouped: BTreeMap<&str, Vec<NodeRequirement<'_>>> = BTreeMap::new();
-    for requirement in requirements {
-        let (key, operator, values) = requirement_parts(requirement);
-        let entry = grouped.entry(key).or_default();
-        entry.push(NodeRequirement::Listed(operator, values));
-    }
-    grouped
-}
-
-fn is_satisfiable(requirements: &[NodeRequirement<'_>]) -> bool {
-    let has = |wanted: &str| requirements.iter().any(|one| one.operator() == wanted);
-    let mut allowed: Option<HashSet<&Value>> = None;
-    for values in requirements.iter().filter(|one| one.operator() == "In").map(NodeRequirement::values) {
+/// Whether a value, or that there is none, meets all requirements, and is the one that `nodeSelector` asks for.
+fn is_satisfiable(selected: Option<&str>, requirements: &[&NodeRequirement<'_>]) -> bool {
+    let has = |wanted: &str| requirements.iter().any(|one| one.operator == wanted);
+    let of = |wanted: &'static str| requirements.iter().filter(move |one| one.operator == wanted);
+    let mut allowed: Option<HashSet<&str>> = selected.map(|value| HashSet::from([value]));
+    for one in of("In") {
+        let values = one.values.iter().map(AsRef::as_ref);
         allowed = Some(match allowed {
-            None => values.iter().collect(),
-            Some(allowed) => values.iter().filter(|value| allowed.contains(value)).collect(),
+            None => values.collect(),
+            Some(allowed) => values.filter(|value| allowed.contains(value)).collect(),
         });
     }
     let Some(mut allowed) = allowed else {
@@ -60,8 +49,8 @@ fn is_satisfiable(requirements: &[NodeRequirement<'_>]) -> bool {
     if has("DoesNotExist") {
         return false;
     }
-    for value in requirements.iter().filter(|one| one.operator() == "NotIn").flat_map(NodeRequirement::values) {
-        allowed.remove(value);
+    for value in of("NotIn").flat_map(|one| &one.values) {
+        allowed.remove(value.as_ref());
     }
     let (low, high) = bounds(requirements);
     let is_compared = has("Gt") || has("Lt");
@@ -72,16 +61,16 @@ fn is_satisfiable(requirements: &[NodeRequirement<'_>]) -> bool {
 
 /// Whether an integer lies within all `Gt` and `Lt`. Values that `NotIn` takes away are few and the
 /// spellings of an integer many, so they do not count.
-fn has_integer(requirements: &[NodeRequirement<'_>]) -> bool {
+fn has_integer(requirements: &[&NodeRequirement<'_>]) -> bool {
     let (low, high) = bounds(requirements);
     low <= high
 }
 
 /// The least and the greatest integer within all `Gt` and `Lt`; one whose value is none is met by nothing.
-fn bounds(requirements: &[NodeRequirement<'_>]) -> (i128, i128) {
+fn bounds(requirements: &[&NodeRequirement<'_>]) -> (i128, i128) {
     let (mut low, mut high) = (i128::from(i64::MIN), i128::from(i64::MAX));
-    for one in requirements.iter().filter(|one| matches!(one.operator(), "Gt" | "Lt")) {
-        match (one.operator(), one.values().first().and_then(integer)) {
+    for one in requirements.iter().filter(|one| matches!(one.operator.as_ref(), "Gt" | "Lt")) {
+        match (one.operator.as_ref(), one.values.first().and_then(|value| integer(value))) {
             ("Gt", Some(bound)) => low = low.max(i128::from(bound) + 1),
             (_, Some(bound)) => high = high.min(i128::from(bound) - 1),
             (_, None) => return (1, 0),
@@ -90,35 +79,27 @@ fn bounds(requirements: &[NodeRequirement<'_>]) -> (i128, i128) {
     (low, high)
 }
 
-impl<'a> NodeRequirement<'a> {
-    fn operator(&self) -> &'a str {
-        match self {
-            Self::Equals(_) => "In",
-            Self::Listed(operator, _) => operator,
-        }
-    }
-
-    fn values(&self) -> &'a [Value] {
-        match self {
-            Self::Equals(value) => std::slice::from_ref(*value),
-            Self::Listed(_, values) => values,
-        }
-    }
-}
-
-fn integer(value: &Value) -> Option<i64> {
-    value.as_str()?.parse().ok()
+fn integer(value: &str) -> Option<i64> {
+    value.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    use super::*;
+    use crate::{json, placement::Placement};
+
+    /// Whether a pod with that `nodeSelector` and those required terms shows that no node is left.
+    fn contradicts(selector: Value, terms: Option<Value>) -> bool {
+        let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+        let affinity = terms.map(|_| json!({"nodeAffinity": required}).to_string());
+        let selector = selector.to_string();
+        let affinity = affinity.as_deref().map(|text| json::read(text).unwrap());
+        Placement::read(Some(json::read(&selector).unwrap()), None, affinity).unwrap().is_contradictory()
+    }
 
     fn contradictory(selector: Value, expressions: Value) -> bool {
-        let terms = [json!({"matchExpressions": expressions})];
-        is_contradictory(selector.as_object(), Some(&terms))
+        contradicts(selector, Some(json!([{"matchExpressions": expressions}])))
     }
 
     #[test]
@@ -167,13 +148,11 @@ mod tests {
 
     #[test]
     fn a_pod_without_required_terms_contradicts_nothing_and_one_without_matches_nothing() {
-        assert!(!is_contradictory(json!({"a": "x"}).as_object(), None));
-        assert!(is_contradictory(None, Some(&[])));
-        assert!(is_contradictory(None, Some(&[json!({})])));
-        assert!(!is_contradictory(
-            None,
-            Some(&[json!({}), json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]})])
-        ));
+        assert!(!contradicts(json!({"a": "x"}), None));
+        assert!(contradicts(json!({}), Some(json!([]))));
+        assert!(contradicts(json!({}), Some(json!([{}]))));
+        let exists = json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]});
+        assert!(!contradicts(json!({}), Some(json!([{}, exists]))));
     }
 
     #[test]
@@ -181,6 +160,12 @@ mod tests {
         let field =
             |operator: &str, name: &str| json!({"key": "metadata.name", "operator": operator, "values": [name]});
         let term = json!({"matchFields": [field("In", "n1"), field("In", "n2")]});
-        assert!(is_contradictory(None, Some(&[term])));
+        assert!(contradicts(json!({}), Some(json!([term]))));
+    }
+
+    #[test]
+    fn a_selector_speaks_of_labels_and_of_no_field() {
+        let term = json!({"matchFields": [{"key": "a", "operator": "In", "values": ["x"]}]});
+        assert!(!contradicts(json!({"a": "y"}), Some(json!([term]))));
     }
 }

@@ -175,28 +175,15 @@ impl<'a> Tolerations<'a> {
         held
     }
 
-    /// Writes what leads from `before`, the list that this was copied from, to this: removals from the end, then what is
-    /// new.
-    pub(super) fn write(&self, before: &Self, patch: &mut Patch) {
-        let mut kept = self.kept.iter().peekable();
-        let mut removed = Vec::new();
-        for (index, place) in before.kept.iter().enumerate() {
-            if kept.next_if_eq(&place).is_none() {
-                removed.push(index);
-            }
+    /// Writes what leads to this from the list that the pod brought: removals from the end, then what is new.
+    pub(super) fn write(&self, patch: &mut Patch) {
+        let mut kept = self.kept.iter().copied().peekable();
+        let removed: Vec<usize> = (0..self.own.len()).filter(|place| kept.next_if_eq(place).is_none()).collect();
+        for place in removed.into_iter().rev() {
+            patch.remove(&format!("/spec/tolerations/{place}"));
         }
-        let mut added = self.added.as_slice();
-        for (number, old) in before.added.iter().enumerate() {
-            match added.split_first() {
-                Some((new, tail)) if std::ptr::eq(*new, *old) => added = tail,
-                _ => removed.push(before.kept.len() + number),
-            }
-        }
-        for index in removed.into_iter().rev() {
-            patch.remove(&format!("/spec/tolerations/{index}"));
-        }
-        let added: Vec<Json<'_>> = added.iter().map(|toleration| Json::borrowed(&toleration.json)).collect();
-        patch.append("/spec/tolerations", before.there || !before.added.is_empty(), &added);
+        let added: Vec<Json<'_>> = self.added.iter().map(|toleration| Json::borrowed(&toleration.json)).collect();
+        patch.append("/spec/tolerations", self.there, &added);
     }
 }
 

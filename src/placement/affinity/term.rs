@@ -2,239 +2,350 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet, hash_map::RandomState},
-    hash::{BuildHasher, Hash, Hasher},
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::BuildHasher,
 };
 
-use serde_json::{Value, json};
+use k8s_openapi::api::core::v1 as core;
 
-const EXPRESSIONS: &str = "matchExpressions";
-const FIELDS: &str = "matchFields";
+use super::own::{OwnAffinity, OwnRequirement, OwnTerm};
+use crate::json::push_escaped;
 
-/// Where terms stand in a list, by what they require: a set of requirements, each with a set of values.
-pub(super) struct TermPlaces {
-    hasher: RandomState,
-    places: HashMap<u64, Vec<usize>>,
+pub(crate) const EXPRESSIONS: &str = "matchExpressions";
+pub(super) const FIELDS: &str = "matchFields";
+
+/// A requirement as it is compared: its values in the order given.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) struct NodeRequirement<'t> {
+    pub(super) field: &'static str,
+    pub(crate) key: &'t str,
+    pub(crate) operator: Cow<'t, str>,
+    pub(crate) values: Vec<Cow<'t, str>>,
 }
 
-impl TermPlaces {
-    pub(super) fn of(terms: &[Value]) -> Self {
-        let mut places = Self { hasher: RandomState::new(), places: HashMap::with_capacity(terms.len()) };
-        for (place, term) in terms.iter().enumerate() {
-            places.add(place, places.hash(term));
-        }
-        places
+/// A requirement that a policy adds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct WantedRequirement<'a> {
+    field: &'static str,
+    key: &'a str,
+    operator: &'a str,
+    values: &'a [String],
+}
+
+/// A requirement of a term as it stands now: the pod's own, of which only the key is read, or one that was added.
+#[derive(Clone, Copy)]
+pub(crate) enum TermRequirement<'t, 'a> {
+    Own(&'static str, &'t OwnRequirement<'a>),
+    Added(WantedRequirement<'a>),
+}
+
+/// A term as it will be: one of the pod's, edited or multiplied, or a policy's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TermDraft<'a> {
+    /// The place of the pod's term that it is, or is a product of.
+    pub(super) base: Option<usize>,
+    /// Places of the base's requirements on labels that are taken out, in order.
+    pub(super) removed: Vec<usize>,
+    pub(super) added: Vec<WantedRequirement<'a>>,
+}
+
+impl<'a> WantedRequirement<'a> {
+    /// One on a label.
+    pub(crate) fn label(key: &'a str, operator: &'a str, value: &'a String) -> Self {
+        Self { field: EXPRESSIONS, key, operator, values: std::slice::from_ref(value) }
     }
 
-    fn add(&mut self, place: usize, hash: u64) {
-        self.places.entry(hash).or_default().push(place);
+    /// All those of a policy's term.
+    pub(super) fn of_term(term: &'a core::NodeSelectorTerm) -> Vec<Self> {
+        let one = |field| {
+            move |wire: &'a core::NodeSelectorRequirement| Self {
+                field,
+                key: &wire.key,
+                operator: &wire.operator,
+                values: wire.values.as_deref().unwrap_or_default(),
+            }
+        };
+        let of_labels = term.match_expressions.iter().flatten().map(one(EXPRESSIONS));
+        of_labels.chain(term.match_fields.iter().flatten().map(one(FIELDS))).collect()
+    }
+
+    pub(super) const fn field(&self) -> &'static str {
+        self.field
+    }
+
+    pub(super) const fn key(&self) -> &'a str {
+        self.key
+    }
+
+    fn asked(&self) -> NodeRequirement<'a> {
+        NodeRequirement {
+            field: self.field,
+            key: self.key,
+            operator: self.operator.into(),
+            values: self.values.iter().map(|value| value.as_str().into()).collect(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let mut json = String::with_capacity(128);
+        self.write(&mut json);
+        json
+    }
+
+    /// As the API server writes it.
+    pub(super) fn write(&self, json: &mut String) {
+        for (part, text) in [("{\"key\":\"", self.key), ("\",\"operator\":\"", self.operator)] {
+            json.push_str(part);
+            push_escaped(json, text);
+        }
+        for (number, value) in self.values.iter().enumerate() {
+            json.push_str(if number == 0 { "\",\"values\":[\"" } else { "\",\"" });
+            push_escaped(json, value);
+        }
+        json.push_str(if self.values.is_empty() { "\"}" } else { "\"]}" });
+    }
+}
+
+/// As one reads it: `key In [a, b]`.
+impl fmt::Display for WantedRequirement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.asked().fmt(f)
+    }
+}
+
+impl NodeRequirement<'_> {
+    /// `matchExpressions`, on labels, or `matchFields`.
+    pub(crate) const fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// The one form of all that ask for the same.
+    fn normal(mut self) -> Self {
+        self.values.sort_unstable();
+        self.values.dedup();
+        self
+    }
+}
+
+impl fmt::Display for NodeRequirement<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, operator, values, .. } = self;
+        if values.is_empty() {
+            write!(f, "{key} {operator}")
+        } else {
+            write!(f, "{key} {operator} [{}]", values.join(", "))
+        }
+    }
+}
+
+impl<'t, 'a: 't> TermRequirement<'t, 'a> {
+    pub(crate) fn key(self) -> &'t str {
+        match self {
+            Self::Own(_, own) => &own.key,
+            Self::Added(wanted) => wanted.key,
+        }
+    }
+
+    /// The whole of it.
+    pub(crate) fn requirement(self) -> NodeRequirement<'t> {
+        match self {
+            Self::Own(field, own) => own.asked(field),
+            Self::Added(wanted) => wanted.asked(),
+        }
+    }
+}
+
+impl<'a> TermDraft<'a> {
+    /// A term of the pod's, as it came.
+    pub(super) fn own(place: usize) -> Self {
+        Self { base: Some(place), ..Self::default() }
+    }
+
+    /// A term of a policy.
+    pub(super) fn made(requirements: &[WantedRequirement<'a>]) -> Self {
+        Self { added: requirements.to_vec(), ..Self::default() }
+    }
+
+    pub(super) const fn is_untouched(&self) -> bool {
+        self.base.is_some() && self.removed.is_empty() && self.added.is_empty()
+    }
+
+    pub(super) fn base<'t>(&self, own: &'t OwnAffinity<'a>) -> Option<&'t OwnTerm<'a>> {
+        own.terms.get(self.base?)
+    }
+
+    /// Its requirements on labels.
+    pub(crate) fn expressions<'t>(&'t self, own: &'t OwnAffinity<'a>) -> impl Iterator<Item = TermRequirement<'t, 'a>> {
+        self.all(own).filter(|asked| asked.field() == EXPRESSIONS)
+    }
+
+    /// All of its requirements.
+    pub(super) fn all<'t>(&'t self, own: &'t OwnAffinity<'a>) -> impl Iterator<Item = TermRequirement<'t, 'a>> {
+        let base = self.base(own);
+        let of_labels = base.map(|term| term.expressions.requirements()).unwrap_or_default();
+        let of_fields = base.map(|term| term.fields.requirements()).unwrap_or_default();
+        let mut removed = self.removed.iter().copied().peekable();
+        let kept = of_labels.iter().enumerate().filter(move |(place, _)| removed.next_if_eq(place).is_none());
+        let kept = kept.map(|(_, one)| TermRequirement::Own(EXPRESSIONS, one));
+        let kept = kept.chain(of_fields.iter().map(|one| TermRequirement::Own(FIELDS, one)));
+        kept.chain(self.added.iter().copied().map(TermRequirement::Added))
+    }
+
+    /// How many requirements it has.
+    pub(super) fn count(&self, own: &OwnAffinity<'a>) -> usize {
+        let lists = self.base(own).map(|term| [&term.expressions, &term.fields]);
+        let base: usize = lists.iter().flatten().map(|list| list.requirements().len()).sum();
+        base - self.removed.len() + self.added.len()
+    }
+
+    /// Whether it has no requirement, so that it matches no node at all.
+    pub(crate) fn is_blank(&self, own: &OwnAffinity<'a>) -> bool {
+        self.count(own) == 0
+    }
+
+    /// Takes out the requirements on labels for which `is_unwanted`; whether there were any.
+    pub(super) fn strip(
+        &mut self,
+        own: &OwnAffinity<'a>,
+        mut is_unwanted: impl FnMut(TermRequirement<'_, 'a>) -> bool,
+    ) -> bool {
+        let before = self.count(own);
+        let base = self.base(own).map(|term| term.expressions.requirements()).unwrap_or_default();
+        let mut removed = Vec::new();
+        let mut gone = self.removed.iter().copied().peekable();
+        for (place, one) in base.iter().enumerate() {
+            if gone.next_if_eq(&place).is_some() || is_unwanted(TermRequirement::Own(EXPRESSIONS, one)) {
+                removed.push(place);
+            }
+        }
+        self.removed = removed;
+        self.added.retain(|one| one.field != EXPRESSIONS || !is_unwanted(TermRequirement::Added(*one)));
+        self.count(own) != before
+    }
+
+    /// What it asks of some keys: a term may have thousands of requirements, and few keys are asked about.
+    pub(super) fn on<'t>(&'t self, keys: &HashSet<&str>, own: &'t OwnAffinity<'a>) -> HashSet<NodeRequirement<'t>> {
+        let on = self.all(own).filter(|asked| keys.contains(asked.key()));
+        on.map(|asked| asked.requirement().normal()).collect()
+    }
+
+    /// The same for terms that ask for the same: of all requirements together, whatever their order and each once.
+    fn hash(&self, own: &OwnAffinity<'a>) -> u64 {
+        let hash = |requirement: NodeRequirement<'_>| own.hasher.hash_one(requirement.normal());
+        let of_base = self.base(own).map(|term| term.hashes(|field, one| hash(one.asked(field)))).unwrap_or_default();
+        let mut removed = self.removed.iter().copied().peekable();
+        let kept = of_base.iter().enumerate().filter(|(place, _)| removed.next_if_eq(place).is_none());
+        let added = self.added.iter().map(|one| hash(one.asked()));
+        let mut hashes: Vec<u64> = kept.map(|(_, hash)| *hash).chain(added).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        own.hasher.hash_one(&hashes)
+    }
+
+    fn asks_for_the_same(&self, other: &Self, own: &OwnAffinity<'a>) -> bool {
+        fn all<'t>(term: &'t TermDraft<'_>, own: &'t OwnAffinity<'_>) -> HashSet<NodeRequirement<'t>> {
+            term.all(own).map(|asked| asked.requirement().normal()).collect()
+        }
+        all(self, own) == all(other, own)
+    }
+
+    /// What it does not exclude yet of `not_in`, which stand at `places` by their keys, where it matches a node at all.
+    pub(super) fn not_excluded(
+        &self,
+        own: &OwnAffinity<'a>,
+        not_in: &[WantedRequirement<'a>],
+        places: &HashMap<&str, usize>,
+    ) -> Vec<WantedRequirement<'a>> {
+        if self.is_blank(own) {
+            return Vec::new();
+        }
+        let mut is_excluded = vec![false; not_in.len()];
+        for asked in self.expressions(own) {
+            let Some(place) = places.get(asked.key()).copied() else { continue };
+            let (Some(wanted), Some(is_excluded)) = (not_in.get(place), is_excluded.get_mut(place)) else { continue };
+            let requirement = asked.requirement();
+            let has = |value: &String| requirement.values.iter().any(|own| own == value);
+            *is_excluded |= requirement.operator == "NotIn" && wanted.values.iter().all(has);
+        }
+        not_in.iter().zip(is_excluded).filter(|(_, is_excluded)| !is_excluded).map(|(wanted, _)| *wanted).collect()
+    }
+}
+
+impl TermRequirement<'_, '_> {
+    const fn field(&self) -> &'static str {
+        match self {
+            Self::Own(field, _) => field,
+            Self::Added(wanted) => wanted.field,
+        }
+    }
+}
+
+/// Those of `alternative` that are not in the set `own`.
+pub(super) fn missing<'a>(
+    own: &HashSet<NodeRequirement<'_>>,
+    alternative: &[WantedRequirement<'a>],
+) -> Vec<WantedRequirement<'a>> {
+    alternative.iter().filter(|one| !own.contains(&one.asked().normal())).copied().collect()
+}
+
+/// Where terms stand in a list, by what they require.
+pub(super) struct TermPlaces(HashMap<u64, Vec<usize>>);
+
+impl TermPlaces {
+    pub(super) fn of<'t, 'a: 't>(terms: impl Iterator<Item = &'t TermDraft<'a>>, own: &OwnAffinity<'a>) -> Self {
+        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (place, term) in terms.enumerate() {
+            places.entry(term.hash(own)).or_default().push(place);
+        }
+        Self(places)
     }
 
     /// Where a term of `terms` stands that asks for the same.
-    fn find(&self, terms: &[Value], wanted: &Value, hash: u64) -> Option<usize> {
-        let places = self.places.get(&hash)?;
-        let wanted = Requirements::of(wanted);
-        let is_same = |place: &&usize| terms.get(**place).is_some_and(|term| Requirements::of(term).0 == wanted.0);
-        places.iter().find(is_same).copied()
+    fn find<'a>(
+        &self,
+        terms: &[TermDraft<'a>],
+        wanted: &TermDraft<'a>,
+        hash: u64,
+        own: &OwnAffinity<'a>,
+    ) -> Option<usize> {
+        let is_same = |place: &&usize| terms.get(**place).is_some_and(|term| term.asks_for_the_same(wanted, own));
+        self.0.get(&hash)?.iter().find(is_same).copied()
     }
 
     /// Where a term of `terms` stands that asks for the same, once: it is found no more.
-    pub(super) fn take(&mut self, terms: &[Value], wanted: &Value) -> Option<usize> {
-        let hash = self.hash(wanted);
-        let found = self.find(terms, wanted, hash)?;
-        if let Some(places) = self.places.get_mut(&hash) {
+    pub(super) fn take<'a>(
+        &mut self,
+        terms: &[TermDraft<'a>],
+        wanted: &TermDraft<'a>,
+        own: &OwnAffinity<'a>,
+    ) -> Option<usize> {
+        let hash = wanted.hash(own);
+        let found = self.find(terms, wanted, hash, own)?;
+        if let Some(places) = self.0.get_mut(&hash) {
             places.retain(|other| *other != found);
         }
         Some(found)
     }
-
-    /// Equal for terms that ask for the same: of all requirements together, whatever their order and each once.
-    fn hash(&self, term: &Value) -> u64 {
-        let of_field = |field| requirements(term, field).iter().map(move |one| self.hash_requirement(field, one));
-        let mut hashes: Vec<u64> = of_field(EXPRESSIONS).chain(of_field(FIELDS)).collect();
-        hashes.sort_unstable();
-        hashes.dedup();
-        hashes.into_iter().fold(0, u64::wrapping_add)
-    }
-
-    fn hash_requirement(&self, field: &str, requirement: &Value) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        let (key, operator, values) = requirement_parts(requirement);
-        (field, key, operator).hash(&mut hasher);
-        for value in distinct(values) {
-            value.hash(&mut hasher);
-        }
-        hasher.finish()
-    }
 }
 
 /// Appends those that are not there yet, and says how many.
-pub(super) fn append_new(terms: &mut Vec<Value>, products: Vec<Value>) -> usize {
+pub(super) fn append_new<'a>(
+    terms: &mut Vec<TermDraft<'a>>,
+    products: Vec<TermDraft<'a>>,
+    own: &OwnAffinity<'a>,
+) -> usize {
     if products.is_empty() {
         return 0;
     }
-    let mut places = TermPlaces::of(terms);
+    let mut places = TermPlaces::of(terms.iter(), own);
     let before = terms.len();
     for product in products {
-        let hash = places.hash(&product);
-        if places.find(terms, &product, hash).is_none() {
-            places.add(terms.len(), hash);
+        let hash = product.hash(own);
+        if places.find(terms, &product, hash, own).is_none() {
+            places.0.entry(hash).or_default().push(terms.len());
             terms.push(product);
         }
     }
     terms.len() - before
-}
-
-/// A term that asks for one label requirement.
-pub(crate) fn label_term(key: &str, operator: &str, value: &str) -> Value {
-    json!({EXPRESSIONS: [label_requirement(key, operator, value)]})
-}
-
-/// A term that asks for all of `requirements` on labels.
-pub(crate) fn all_of(requirements: &[Value]) -> Value {
-    json!({EXPRESSIONS: requirements})
-}
-
-/// One requirement on a label.
-pub(crate) fn label_requirement(key: &str, operator: &str, value: &str) -> Value {
-    json!({"key": key, "operator": operator, "values": [value]})
-}
-
-/// A term's requirements on labels.
-pub(crate) fn expressions(term: &Value) -> &[Value] {
-    requirements(term, EXPRESSIONS)
-}
-
-/// A term's requirements on fields.
-pub(in crate::placement) fn fields(term: &Value) -> &[Value] {
-    requirements(term, FIELDS)
-}
-
-/// A term's requirements on labels, to edit in place; `None` where there are none.
-pub(crate) fn expressions_mut(term: &mut Value) -> Option<&mut Vec<Value>> {
-    term.get_mut(EXPRESSIONS)?.as_array_mut()
-}
-
-/// Whether the term has no requirement, so that it matches no node at all.
-pub(crate) fn is_blank(term: &Value) -> bool {
-    expressions(term).is_empty() && fields(term).is_empty()
-}
-
-/// Adds a requirement on a label to a term.
-pub(crate) fn push_expression(term: &mut Value, requirement: Value) {
-    push_requirement(term, EXPRESSIONS, requirement);
-}
-
-/// The requirement's key, operator and values.
-pub(crate) fn requirement_parts(requirement: &Value) -> (&str, &str, &[Value]) {
-    let (mut key, mut operator, mut values) = ("", "", [].as_slice());
-    // A walk over three members; to look each up would hash its name.
-    for (name, member) in requirement.as_object().into_iter().flatten() {
-        match (name.as_str(), member) {
-            ("key", Value::String(text)) => key = text.as_str(),
-            ("operator", Value::String(text)) => operator = text.as_str(),
-            ("values", Value::Array(list)) => values = list.as_slice(),
-            _ => {}
-        }
-    }
-    (key, operator, values)
-}
-
-fn requirements<'a>(term: &'a Value, field: &str) -> &'a [Value] {
-    let list = term.get(field).and_then(Value::as_array);
-    list.map(Vec::as_slice).unwrap_or_default()
-}
-
-fn push_requirement(term: &mut Value, field: &str, requirement: Value) {
-    let Some(term) = term.as_object_mut() else {
-        return;
-    };
-    let list = term.entry(field).or_insert_with(|| Value::Array(Vec::new()));
-    if list.is_null() {
-        *list = Value::Array(Vec::new());
-    }
-    if let Some(list) = list.as_array_mut() {
-        list.push(requirement);
-    }
-}
-
-/// What a term requires: every requirement once, its values as a set.
-pub(super) struct Requirements<'t>(HashSet<(&'static str, &'t str, &'t str, Vec<Cow<'t, str>>)>);
-
-impl<'t> Requirements<'t> {
-    pub(super) fn of(term: &'t Value) -> Self {
-        let mut all = HashSet::with_capacity(count(term));
-        all.extend(members(term).map(|(field, requirement)| Self::one(field, requirement)));
-        Self(all)
-    }
-
-    /// The keys that are spoken of.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'t str> {
-        self.0.iter().map(|(_, key, ..)| *key)
-    }
-
-    /// Those of a term on some keys: a term may have thousands, and few are asked about.
-    pub(super) fn on(keys: &HashSet<&str>, term: &'t Value) -> Self {
-        let is_on = |requirement: &Value| keys.contains(requirement_parts(requirement).0);
-        let on = members(term).filter(|(_, requirement)| is_on(requirement));
-        Self(on.map(|(field, requirement)| Self::one(field, requirement)).collect())
-    }
-
-    /// Whether every requirement of `other` is among these.
-    pub(super) fn has_all_of(&self, other: &Self) -> bool {
-        other.0.is_subset(&self.0)
-    }
-
-    fn one(field: &'static str, requirement: &'t Value) -> (&'static str, &'t str, &'t str, Vec<Cow<'t, str>>) {
-        let (key, operator, values) = requirement_parts(requirement);
-        (field, key, operator, distinct(values))
-    }
-}
-
-/// The values as a set, in order.
-fn distinct(values: &[Value]) -> Vec<Cow<'_, str>> {
-    let texts = values.iter().map(|value| value.as_str().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed));
-    let mut values: Vec<Cow<'_, str>> = texts.collect();
-    values.sort_unstable();
-    values.dedup();
-    values
-}
-
-/// The requirements of a term with the field that they stand in.
-fn members(term: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
-    let of_field = |field| requirements(term, field).iter().map(move |requirement| (field, requirement));
-    of_field(EXPRESSIONS).chain(of_field(FIELDS))
-}
-
-/// How many requirements a term has.
-pub(super) fn count(term: &Value) -> usize {
-    expressions(term).len() + fields(term).len()
-}
-
-/// Adds those of the term `wanted` that are not there.
-pub(super) fn add_requirements(term: &mut Value, wanted: &Value) {
-    let own = Requirements::on(&Requirements::of(wanted).keys().collect(), term);
-    let missing: Vec<_> = members(wanted)
-        .filter(|(field, requirement)| !own.0.contains(&Requirements::one(field, requirement)))
-        .collect();
-    for (field, requirement) in missing {
-        push_requirement(term, field, requirement.clone());
-    }
-}
-
-pub(super) fn one_of(terms: &[Value]) -> String {
-    match terms {
-        [one] => {
-            let shown: Vec<String> = expressions(one).iter().chain(fields(one)).map(show_requirement).collect();
-            shown.join(" and ")
-        }
-        many => format!("one of {} alternatives", many.len()),
-    }
-}
-
-/// A requirement as one reads it: `key In [a, b]`.
-pub(crate) fn show_requirement(requirement: &Value) -> String {
-    let (key, operator, values) = requirement_parts(requirement);
-    let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-    if values.is_empty() { format!("{key} {operator}") } else { format!("{key} {operator} [{}]", values.join(", ")) }
 }

@@ -1,14 +1,12 @@
 //! The mode `prevent`: the pod's own wish for preemptible nodes is taken back, and every required term excludes them.
 
-use std::collections::{HashMap, HashSet};
-
-use serde_json::Value;
+use std::collections::HashSet;
 
 use super::{Mode, Preemption, distinct, in_mode, listed};
 use crate::{
     placement::{
         Affinity, Placement, Toleration,
-        affinity::{self, TooManyTerms},
+        affinity::{NodeRequirement, TermRequirement, TooManyTerms, WantedRequirement},
         toleration,
     },
     reason::{Note, Reason},
@@ -52,7 +50,10 @@ fn strip(preemption: &Preemption, placement: &mut Placement<'_>) -> Vec<Note> {
     notes
 }
 
-pub(super) fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) -> Result<Vec<Note>, TooManyTerms> {
+pub(super) fn prevent<'a>(
+    preemption: &'a Preemption,
+    placement: &mut Placement<'a>,
+) -> Result<Vec<Note>, TooManyTerms> {
     let mut notes = strip(preemption, placement);
     if preemption.node_selector.is_empty() {
         notes.extend(warn_of_remaining(preemption, placement));
@@ -64,44 +65,23 @@ pub(super) fn prevent(preemption: &Preemption, placement: &mut Placement<'_>) ->
 
 /// Makes every required term exclude preemptible nodes. A term that asks for them, which a policy has merged in, is
 /// dropped where another remains, and loses its wish where none does.
-fn exclude(preemption: &Preemption, placement: &mut Placement<'_>) -> Result<Vec<Note>, TooManyTerms> {
-    let pairs = preemption.node_selector.iter();
-    let not_in: Vec<Value> = pairs.map(|(key, value)| affinity::label_requirement(key, "NotIn", value)).collect();
+fn exclude<'a>(preemption: &'a Preemption, placement: &mut Placement<'a>) -> Result<Vec<Note>, TooManyTerms> {
+    let not_in: Vec<WantedRequirement<'a>> = preemption.labels("NotIn").collect();
     let mut notes = Vec::new();
-    if let Some(terms) = affinity::required_mut(placement.affinity_mut()) {
-        let contradicts = |term: &Value| affinity::expressions(term).iter().any(|one| asks_for(preemption, one));
-        if terms.iter().any(|term| !affinity::is_blank(term) && !contradicts(term)) {
-            terms.retain(|term| !contradicts(term));
-        } else {
-            notes = strip_affinity(preemption, placement, |_| false);
-        }
+    let affinity = placement.affinity_mut();
+    if !affinity.drop_terms(|asked| asks_for(preemption, asked)) {
+        notes = strip_affinity(preemption, placement, |_| false);
     }
-    let mut changed = 0;
-    if affinity::is_unconstrained(placement.affinity_mut()) {
-        // One alternative multiplies nothing, and only a product can be too large.
-        let excluding = affinity::all_of(&not_in);
-        changed = affinity::conjoin(placement.affinity_mut(), &[excluding]).unwrap_or_default();
-    } else if let Some(terms) = affinity::required_mut(placement.affinity_mut()) {
-        let most = terms.len() * not_in.len();
-        if most > affinity::MAX_REQUIREMENTS {
-            let requirements = terms.iter().map(|term| missing(term, &not_in).len()).sum();
-            if requirements > affinity::MAX_REQUIREMENTS {
-                return Err(TooManyTerms { terms: terms.len(), requirements });
-            }
-        }
-        for term in terms.iter_mut() {
-            changed += usize::from(exclude_from(term, &not_in));
-        }
-    }
+    let changed = placement.affinity_mut().exclude(&not_in)?;
     if changed > 0 {
-        let requirement = listed(not_in.iter().map(affinity::show_requirement));
+        let requirement = listed(not_in.iter().map(WantedRequirement::to_string));
         notes.push(Reason::NodeAffinityRequired.note(&[&changed, &requirement, &in_mode(Mode::Prevent)]));
     }
     Ok(notes)
 }
 
 /// Removes from every required term what asks for preemptible nodes, and that a preemptible label be there where
-/// `strips_presence` of its key. A term that this empties goes, and with the last one the whole requirement.
+/// `strips_presence` of its key.
 fn strip_affinity(
     preemption: &Preemption,
     placement: &mut Placement<'_>,
@@ -110,62 +90,22 @@ fn strip_affinity(
     if preemption.node_selector.is_empty() {
         return Vec::new();
     }
-    let Some(terms) = affinity::required_mut(placement.affinity_mut()).filter(|terms| !terms.is_empty()) else {
-        return Vec::new();
+    let is_presence = |asked: TermRequirement<'_, '_>| {
+        preemption.has_key(asked.key()) && strips_presence(asked.key()) && asked.requirement().operator == "Exists"
     };
-    let is_wish = |expression: &Value| {
-        let (key, operator, _) = affinity::requirement_parts(expression);
-        asks_for(preemption, expression) || operator == "Exists" && preemption.has_key(key) && strips_presence(key)
-    };
-    let mut stripped = Vec::new();
-    terms.retain_mut(|term| {
-        let Some(expressions) = affinity::expressions_mut(term) else { return true };
-        let wishes: Vec<Value> = expressions.extract_if(.., |expression| is_wish(expression)).collect();
-        stripped.extend(wishes.iter().map(affinity::show_requirement));
-        wishes.is_empty() || !affinity::is_blank(term)
-    });
-    if terms.is_empty() {
-        affinity::drop_required(placement.affinity_mut());
-    }
+    let is_wish = |asked: TermRequirement<'_, '_>| asks_for(preemption, asked) || is_presence(asked);
+    let stripped = placement.affinity_mut().strip(is_wish).into_iter();
     let mode = in_mode(Mode::Prevent);
-    let stripped = distinct(stripped.into_iter()).into_iter();
     stripped.map(|wish| Reason::NodeAffinityRemoved.note(&[&wish, &mode])).collect()
 }
 
 /// Whether an expression lets no node match but preemptible ones.
-fn asks_for(preemption: &Preemption, expression: &Value) -> bool {
-    let (key, operator, values) = affinity::requirement_parts(expression);
-    let is_preemptible = |value: &Value| value.as_str().is_some_and(|value| preemption.has_pair(key, value));
-    operator == "In" && !values.is_empty() && values.iter().all(is_preemptible)
-}
-
-/// Adds what is missing of `not_in`; whether anything was, where the term matches a node at all.
-fn exclude_from(term: &mut Value, not_in: &[Value]) -> bool {
-    let missing: Vec<Value> = missing(term, not_in).into_iter().cloned().collect();
-    let is_changed = !missing.is_empty();
-    for wanted in missing {
-        affinity::push_expression(term, wanted);
+fn asks_for(preemption: &Preemption, asked: TermRequirement<'_, '_>) -> bool {
+    if !preemption.has_key(asked.key()) {
+        return false;
     }
-    is_changed
-}
-
-/// What a term that matches a node at all does not exclude yet of `not_in`.
-fn missing<'n>(term: &Value, not_in: &'n [Value]) -> Vec<&'n Value> {
-    if affinity::is_blank(term) {
-        return Vec::new();
-    }
-    let mut excluded: HashMap<&str, Vec<&[Value]>> = HashMap::new();
-    for (key, operator, values) in affinity::expressions(term).iter().map(affinity::requirement_parts) {
-        if operator == "NotIn" {
-            excluded.entry(key).or_default().push(values);
-        }
-    }
-    let is_missing = |wanted: &&Value| {
-        let (key, _, values) = affinity::requirement_parts(wanted);
-        let own = excluded.get(key).map(Vec::as_slice).unwrap_or_default();
-        !own.iter().any(|own| values.iter().all(|value| own.contains(value)))
-    };
-    not_in.iter().filter(is_missing).collect()
+    let NodeRequirement { key, operator, values, .. } = asked.requirement();
+    operator == "In" && !values.is_empty() && values.iter().all(|value| preemption.has_pair(key, value))
 }
 
 /// With tolerations and no labels `prevent` can only strip, so a toleration that still lets the pod
