@@ -4,10 +4,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::duration::{self, Threshold};
+use crate::json::Str;
 use crate::threshold::{PerState, State};
 
 /// The annotation that holds thresholds in MLRun's words, as JSON.
@@ -72,19 +75,14 @@ impl PodWords {
     }
 
     fn read_json(&mut self, json: &str) {
-        let Ok(values) = serde_json::from_str::<BTreeMap<String, Value>>(json) else {
+        let Ok(said) = serde_json::from_str::<SaidInJson>(json) else {
             self.warnings.push(format!(
                 "{STATE_THRESHOLDS}: not a JSON object such as {{\"running\": \"90m\"}}; the policy's thresholds stand"
             ));
             return;
         };
-        let mut unknown = 0;
-        for (key, value) in &values {
+        for (key, value) in &said.0 {
             let Some(state) = State::from_name(key) else {
-                unknown += 1;
-                if unknown > UNKNOWN_STATES {
-                    continue;
-                }
                 let names = State::ALL.map(State::name).join(", ");
                 let key: String = key.chars().take(40).collect();
                 self.warnings.push(format!("{STATE_THRESHOLDS}: `{key}` is not a state; the states are {names}"));
@@ -104,6 +102,46 @@ impl PodWords {
             }
             self.said.set(state, threshold.ok().filter(|_| refused.is_none()));
         }
+    }
+}
+
+/// What the annotation says, by name: of what is no state the first names alone, in their order.
+struct SaidInJson(BTreeMap<String, Value>);
+
+impl<'de> Deserialize<'de> for SaidInJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(SaidVisitor)
+    }
+}
+
+struct SaidVisitor;
+
+impl<'de> Visitor<'de> for SaidVisitor {
+    type Value = SaidInJson;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut said, mut unknown) = (BTreeMap::new(), BTreeMap::new());
+        while let Some(key) = map.next_key::<Str<'de>>()? {
+            if State::from_name(key.as_str()).is_some() {
+                said.insert(key.0.into_owned(), map.next_value()?);
+                continue;
+            }
+            map.next_value::<IgnoredAny>()?;
+            let is_full = unknown.len() == UNKNOWN_STATES;
+            if is_full && unknown.last_key_value().is_some_and(|(last, _): (&String, _)| **last <= *key.as_str()) {
+                continue;
+            }
+            unknown.insert(key.0.into_owned(), Value::Null);
+            if unknown.len() > UNKNOWN_STATES {
+                unknown.pop_last();
+            }
+        }
+        said.append(&mut unknown);
+        Ok(SaidInJson(said))
     }
 }
 

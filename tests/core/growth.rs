@@ -88,38 +88,82 @@ fn folders_named_by_variables_and_mounts_in_mounts_cost_in_proportion_too() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// A pod with so many node terms of so many expressions each, which asks for a mode of preemption.
+fn with_terms(mode: &str, terms: usize, each: usize) -> String {
+    let text = review(&[(Way::Terms, terms), (Way::Expressions, each * terms)]);
+    text.replace("\"annotations\":{", &format!("\"annotations\":{{\"stowage.dev/preemption-mode\":\"{mode}\""))
+}
+
+/// Terms times labels are counted before any product is made, so that what is refused costs no more than to read it.
+#[test]
+fn a_product_of_terms_and_labels_costs_in_proportion_whether_it_is_refused_or_made() {
+    let mut found = Vec::new();
+    // 64 labels of preemptible nodes, and two.
+    for (own, asked, most) in
+        [("prevent", "constrain", 508), ("prevent", "prevent", 508), ("constrain", "constrain", 400)]
+    {
+        let snapshot = policies(&largest(1, own, "Keep"));
+        let sized = |part: usize| with_terms(asked, most / part, 54);
+        compare(&format!("{asked} of {own}"), &sized(16), &sized(4), &snapshot, &mut found);
+        for part in [1, 4, 16] {
+            check_memory(&format!("{asked} of {own} / {part}"), &sized(part), &snapshot, &mut found);
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// What no state is called is passed over once enough of it has been told of.
+#[test]
+fn names_of_no_state_cost_in_proportion_to_the_annotation() {
+    let snapshot = policies(&largest(1, "prevent", "Keep"));
+    let sized = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("\\\"{n}\\\":1")).collect();
+        let json = format!("\"annotations\":{{\"stowage.dev/state-thresholds\":\"{{{}}}\"", names.join(","));
+        review(&[]).replace("\"annotations\":{", &json)
+    };
+    let mut found = Vec::new();
+    compare("names", &sized(5_000), &sized(20_000), &snapshot, &mut found);
+    let large = sized(80_000);
+    check_memory("names", &large, &snapshot, &mut found);
+    // The annotation without its escapes, and nothing for each name.
+    let (few, many) = (cost(&sized(20_000), &snapshot).allocations, cost(&large, &snapshot).allocations);
+    assert!(many < few + 1_000, "{few} allocations, and {many}");
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 /// The most memory that a decision may take: sixteen times its body and its patch, and a mebibyte. What is refused for
-/// the patch has grown as long as a patch may be. The affinity is read into values, twice where it is changed.
-fn allowed(way: Option<Way>, body: usize, answer: &Value) -> u64 {
+/// the patch has grown as long as a patch may be.
+fn allowed(body: usize, answer: &Value) -> u64 {
     let message = answer["response"]["status"]["message"].as_str().unwrap_or_default();
-    let is_too_long = message.contains("patch: ") || message.contains("merging required node affinity");
+    let is_too_long = message.contains("patch: ");
     let patch = if is_too_long { 4 << 20 } else { answer["response"]["patch"].as_str().map_or(0, str::len) };
-    let times = if matches!(way, Some(Way::Terms | Way::Expressions)) { 64 } else { 16 };
-    u64::try_from(times * body + 16 * patch + (1 << 20)).unwrap()
+    u64::try_from(16 * (body + patch) + (1 << 20)).unwrap()
+}
+
+fn check_memory(what: &str, text: &str, snapshot: &Snapshot, found: &mut Vec<String>) {
+    let mut admitted = None;
+    let memory = allocation_counter::measure(|| admitted = Some(admit(text.as_bytes(), snapshot).unwrap())).bytes_max;
+    let answer: Value = serde_json::from_slice(&admitted.unwrap().body).unwrap();
+    let allowed = allowed(text.len(), &answer);
+    if memory > allowed {
+        found.push(format!("{what}: {memory} bytes for a body of {}, where {allowed} are allowed", text.len()));
+    }
 }
 
 #[test]
 fn a_decision_takes_memory_in_proportion_to_the_pod() {
     let snapshot = policies(&largest(1, "prevent", "Keep"));
     let mut found = Vec::new();
-    let mut check = |what: String, way: Option<Way>, text: String| {
-        let mut admitted = None;
-        let memory =
-            allocation_counter::measure(|| admitted = Some(admit(text.as_bytes(), &snapshot).unwrap())).bytes_max;
-        let answer: Value = serde_json::from_slice(&admitted.unwrap().body).unwrap();
-        let allowed = allowed(way, text.len(), &answer);
-        if memory > allowed {
-            found.push(format!("{what}: {memory} bytes for a body of {}, where {allowed} are allowed", text.len()));
-        }
-    };
+    let mut check = |what: String, text: String| check_memory(&what, &text, &snapshot, &mut found);
     for way in Way::ALL {
         for part in [1, 4, 64] {
-            check(format!("{way:?} / {part}"), Some(way), review(&[(way, way.most() / part)]));
+            check(format!("{way:?} / {part}"), review(&[(way, way.most() / part)]));
         }
     }
     for element in ["{}", "null", "[]", "0"] {
         let list = vec![element; 300_000].join(",");
         let base = r#""containers":[{"name":"base"}]"#;
+        let expressions = vec![format!(r#"{{"matchExpressions":[{}]}}"#, vec![element; 9_900].join(",")); 10].join(",");
         for spec in [
             format!(r#""containers":[{list}]"#),
             format!(r#""volumes":[{list}],{base}"#),
@@ -127,6 +171,9 @@ fn a_decision_takes_memory_in_proportion_to_the_pod() {
             format!(r#""imagePullSecrets":[{list}],{base}"#),
             format!(
                 r#""affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{list}]}}}}}},{base}"#
+            ),
+            format!(
+                r#""affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{expressions}]}}}}}},{base}"#
             ),
             format!(r#""containers":[{{"name":"base","env":[{list}]}}]"#),
             format!(r#""containers":[{{"name":"base","envFrom":[{list}]}}]"#),
@@ -140,7 +187,7 @@ fn a_decision_takes_memory_in_proportion_to_the_pod() {
             );
             assert!(text.contains(element), "{text}");
             if admit(text.as_bytes(), &snapshot).is_ok() {
-                check(format!("{element} in {}", &spec[..40]), None, text);
+                check(format!("{element} in {}", &spec[..40]), text);
             }
         }
     }

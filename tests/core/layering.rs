@@ -21,7 +21,7 @@ const CORE: [(&str, &[&str]); 17] = [
     ("labels", &["field_error", "names"]),
     ("pod", &["json", "labels", "names"]),
     ("patch", &["json"]),
-    ("threshold", &["duration", "field_error", "labels", "names"]),
+    ("threshold", &["duration", "field_error", "json", "labels", "names"]),
     ("placement", &["field_error", "json", "labels", "names", "patch", "reason"]),
     ("defaults", &["field_error", "json", "labels", "names", "patch", "placement", "pod", "quantity", "reason"]),
     (
