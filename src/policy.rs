@@ -110,7 +110,7 @@ pub struct PolicyId {
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Scope {
     /// An InjectionPolicy of this namespace.
-    Namespace(String),
+    Namespace(Arc<str>),
     /// A ClusterInjectionPolicy.
     Cluster,
 }

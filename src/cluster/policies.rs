@@ -123,5 +123,8 @@ fn unread(uid: String, number: i64) -> Generation {
 }
 
 fn id(namespace: Option<String>, name: &str) -> PolicyId {
-    PolicyId { scope: namespace.map_or(Scope::Cluster, Scope::Namespace), name: name.into() }
+    PolicyId {
+        scope: namespace.map_or(Scope::Cluster, |namespace| Scope::Namespace(namespace.into())),
+        name: name.into(),
+    }
 }

@@ -113,6 +113,7 @@ pub async fn write(client: Client, mut queue: ToWrite, clock: fn() -> Timestamp,
                 desk.take(said);
             }
         }
+        desk.tidy();
     }
 }
 
@@ -176,6 +177,15 @@ impl Inbox {
 
     fn written(&mut self, id: &PolicyId) {
         self.pending.remove(id);
+    }
+
+    /// Gives back the room of what was written: at the start every policy has something to be said of it, and a map keeps
+    /// the room of the most that it ever held.
+    fn tidy(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = HashMap::new();
+            self.ready = VecDeque::new();
+        }
     }
 
     fn again(&mut self, id: PolicyId) {
@@ -245,5 +255,7 @@ mod tests {
         desk.take(Instruction::Gone(id()));
         assert!(desk.next(Timestamp::UNIX_EPOCH).is_none());
         assert!(desk.versions.is_empty() && desk.pending.is_empty());
+        desk.tidy();
+        assert_eq!((desk.pending.capacity(), desk.ready.capacity()), (0, 0));
     }
 }

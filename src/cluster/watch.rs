@@ -38,7 +38,7 @@ pub enum WatchNews<T> {
 pub(super) const REQUEST_LIFE: u32 = 120;
 
 /// Objects in one answer to a list. What is kept of an object lies in memory between what was read and is let go, so a
-/// large answer leaves large holes: a few megabytes among 5,000 policies with the usual 500.
+/// large answer leaves large holes.
 const PAGE: u32 = 100;
 
 /// Watches for ever, and keeps of each object what `read` takes out of it.

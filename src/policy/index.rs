@@ -76,7 +76,7 @@ impl PolicyIndex {
         for policy in policies {
             match &policy.id.scope {
                 Scope::Cluster => of_cluster.push(policy),
-                Scope::Namespace(namespace) => of_namespaces.entry(namespace.as_str().into()).or_default().push(policy),
+                Scope::Namespace(namespace) => of_namespaces.entry(Arc::clone(namespace)).or_default().push(policy),
             }
         }
         let of_namespaces = of_namespaces.into_iter();
@@ -98,7 +98,7 @@ impl PolicyIndex {
         if let Scope::Namespace(namespace) = &policy.id.scope
             && filing.count == 0
         {
-            self.by_namespace.remove(namespace.as_str());
+            self.by_namespace.remove(namespace);
         }
     }
 
@@ -148,7 +148,7 @@ impl PolicyIndex {
     fn filing(&mut self, scope: &Scope) -> &mut Filing {
         Arc::make_mut(match scope {
             Scope::Cluster => &mut self.cluster,
-            Scope::Namespace(namespace) => self.by_namespace.entry(namespace.as_str().into()).or_default(),
+            Scope::Namespace(namespace) => self.by_namespace.entry(Arc::clone(namespace)).or_default(),
         })
     }
 }
@@ -158,7 +158,7 @@ impl PolicyIndex {
 pub fn matches(policy: &Policy, namespace: &str, namespace_labels: &dyn Labels, pod: &dyn Labels) -> bool {
     let here = match &policy.id.scope {
         Scope::Cluster => policy.namespaces.as_ref().is_none_or(|selector| selector.matches(namespace_labels)),
-        Scope::Namespace(own) => own == namespace,
+        Scope::Namespace(own) => **own == *namespace,
     };
     here && policy.pods.matches(pod)
 }

@@ -69,7 +69,7 @@ pub fn near_misses<'p>(
 ) -> Vec<NearMiss<'p>> {
     let here = |policy: &&Policy| match &policy.id.scope {
         Scope::Cluster => true,
-        Scope::Namespace(own) => own == candidate.namespace,
+        Scope::Namespace(own) => **own == *candidate.namespace,
     };
     let mut misses: Vec<NearMiss<'p>> =
         policies.into_iter().filter(here).filter_map(|policy| miss(policy, candidate)).collect();

@@ -273,7 +273,7 @@ fn a_decision_about_a_namespace_that_nobody_could_name_says_so() {
 fn overriding(name: &str, namespace: Option<&str>, spec: Value) -> (PolicyId, Generation) {
     let (kind, scope) = match namespace {
         None => ("ClusterInjectionPolicy", Scope::Cluster),
-        Some(namespace) => ("InjectionPolicy", Scope::Namespace(namespace.to_owned())),
+        Some(namespace) => ("InjectionPolicy", Scope::Namespace(namespace.into())),
     };
     let mut whole = json!({"onConflict": "Override"});
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());

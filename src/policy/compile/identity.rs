@@ -50,7 +50,7 @@ pub(super) fn read(document: &Value, kind: &str, errors: &mut Vec<FieldError>) -
             let why = format!("{namespace:?} {allowed}: an {NAMESPACED_KIND} acts in its own namespace only");
             errors.push(FieldError::new("metadata.namespace", why));
         }
-        Scope::Namespace(namespace.unwrap_or_default().to_owned())
+        Scope::Namespace(namespace.unwrap_or_default().into())
     };
     let generation = metadata.get("generation").and_then(Value::as_i64);
     (PolicyId { scope, name: name.unwrap_or_default().into() }, generation)
