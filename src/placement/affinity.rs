@@ -5,8 +5,8 @@
 //! alternatives stays as it is, which makes every merge a fixed point. A term without requirements
 //! matches no node and is left alone: adding to it would make it match some.
 //!
-//! A pod may bring a megabyte of it. [What it brought](own::OwnAffinity) is text, of which a requirement's key alone is
-//! kept; [`AffinityDraft`] says what becomes of it, and only what a patch has to carry is ever written.
+//! A pod may bring a megabyte of it. What it brought (`own`) is text, of which a requirement's key alone is kept; `draft`
+//! says what becomes of it, and only what a patch has to carry is ever written (`write`).
 
 mod draft;
 mod own;
