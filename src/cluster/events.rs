@@ -89,10 +89,10 @@ pub async fn deliver(client: Client, instance: Option<String>, waiting: Undelive
     let Undelivered { mut notices, pace } = waiting;
     let reporter = Reporter { controller: "stowage".to_owned(), instance };
     let mut recorders = Recorders { client, reporter, by_words: HashMap::new(), looked: Instant::now() };
-    let mut bucket = Allowance::full(pace, Instant::now());
+    let mut allowance = Allowance::full(pace, Instant::now());
     let mut failed = false;
     while let Some(notice) = notices.recv().await {
-        if let Some(until) = bucket.take(Instant::now()) {
+        if let Some(until) = allowance.take(Instant::now()) {
             sleep_until(until).await;
         }
         let recorder = recorders.of(&notice, Instant::now());
@@ -196,13 +196,13 @@ mod tests {
     #[test]
     fn a_hundred_go_at_once_and_then_five_a_second() {
         let start = Instant::now();
-        let mut bucket = Allowance::full(ADVICE, start);
+        let mut allowance = Allowance::full(ADVICE, start);
         for _ in 0..ADVICE.burst {
-            assert_eq!(bucket.take(start), None);
+            assert_eq!(allowance.take(start), None);
         }
-        assert_eq!(bucket.take(start), Some(start + ADVICE.interval));
-        assert_eq!(bucket.take(start), Some(start + ADVICE.interval * 2));
-        assert_eq!(bucket.take(start + Duration::from_secs(60)), None);
+        assert_eq!(allowance.take(start), Some(start + ADVICE.interval));
+        assert_eq!(allowance.take(start), Some(start + ADVICE.interval * 2));
+        assert_eq!(allowance.take(start + Duration::from_secs(60)), None);
     }
 
     fn notice(note: &str) -> Notice {

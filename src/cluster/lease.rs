@@ -65,7 +65,7 @@ pub struct Elector {
     api: Api<Lease>,
     candidate: Candidate,
     term: watch::Sender<Option<Term>>,
-    desk: Mutex<Sighting>,
+    sighting: Mutex<Sighting>,
 }
 
 /// The Lease as it was last seen, and since when.
@@ -123,9 +123,9 @@ impl Elector {
     #[must_use]
     pub fn new(client: Client, candidate: Candidate) -> (Arc<Self>, Leadership) {
         let (term, receiver) = watch::channel(None);
-        let desk = Mutex::new(Sighting { seen: None, seen_at: Instant::now(), is_released: false });
+        let sighting = Mutex::new(Sighting { seen: None, seen_at: Instant::now(), is_released: false });
         let api = Api::namespaced(client, &candidate.namespace);
-        (Arc::new(Self { api, candidate, term, desk }), Leadership { term: Some(receiver) })
+        (Arc::new(Self { api, candidate, term, sighting }), Leadership { term: Some(receiver) })
     }
 
     /// Asks for the Lease, and renews it, for ever. `tell` hears after each turn whether it is held.
@@ -154,9 +154,9 @@ impl Elector {
     /// Gives the Lease up, where it is held, so that another need not wait. Afterwards it is not asked for any more.
     pub async fn release(&self) {
         self.term.send_replace(None);
-        let mut desk = self.desk.lock().await;
-        desk.is_released = true;
-        let Some(mut lease) = desk.seen.take().filter(|lease| self.is_mine(lease)) else { return };
+        let mut sighting = self.sighting.lock().await;
+        sighting.is_released = true;
+        let Some(mut lease) = sighting.seen.take().filter(|lease| self.is_mine(lease)) else { return };
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = Some(String::new());
         // Where somebody does not take an empty holder for none.
@@ -169,8 +169,8 @@ impl Elector {
     }
 
     async fn turn(&self) -> Result<(), TurnError> {
-        let mut desk = self.desk.lock().await;
-        if desk.is_released {
+        let mut sighting = self.sighting.lock().await;
+        if sighting.is_released {
             return Ok(());
         }
         // Before the first byte is sent: whatever is answered took effect later.
@@ -178,7 +178,7 @@ impl Elector {
         let wall = (self.candidate.clock)();
         let found = timeout(CALL, self.api.get_opt(&self.candidate.name)).await;
         let found = found.map_err(|_| TurnError::TimedOut)??;
-        let Some(wanted) = desk.wanted(found, &self.candidate, wall) else {
+        let Some(wanted) = sighting.wanted(found, &self.candidate, wall) else {
             self.term.send_if_modified(|term| term.take().is_some());
             return Ok(());
         };
@@ -190,7 +190,7 @@ impl Elector {
         };
         match timeout(CALL, write).await.map_err(|_| TurnError::TimedOut)? {
             Ok(written) => {
-                desk.see(written);
+                sighting.see(written);
                 let until_wall = wall.checked_add(TERM).unwrap_or(Timestamp::MAX);
                 self.term.send_replace(Some(Term { until: begun + TERM, until_wall }));
                 Ok(())

@@ -85,42 +85,42 @@ impl Statuses {
 
 /// Writes statuses until nobody has anything to say any more.
 pub async fn write(client: Client, mut queue: ToWrite, clock: fn() -> Timestamp, metrics: Arc<Metrics>) {
-    let mut desk = Inbox::default();
+    let mut inbox = Inbox::default();
     let mut pause = FIRST_PAUSE;
     while let Some(said) = queue.receiver.recv().await {
-        desk.take(said);
+        inbox.take(said);
         while let Ok(said) = queue.receiver.try_recv() {
-            desk.take(said);
+            inbox.take(said);
         }
-        while let Some(writing) = desk.next(clock()) {
+        while let Some(writing) = inbox.next(clock()) {
             match put(&client, &writing).await {
                 Ok(()) => {
                     metrics.cluster.status_writes.count(Call::Done);
                     pause = FIRST_PAUSE;
-                    desk.written(&writing.id);
+                    inbox.written(&writing.id);
                 }
                 // Its next version is on its way.
                 Err(error) if is_conflict(&error) => metrics.cluster.status_writes.count(Call::Conflict),
                 Err(error) => {
                     metrics.cluster.status_writes.count(Call::Failed);
                     warn!(policy = %writing.id, error = &error as &dyn StdError, "writing a policy's status");
-                    desk.again(writing.id);
+                    inbox.again(writing.id);
                     sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
             }
             while let Ok(said) = queue.receiver.try_recv() {
-                desk.take(said);
+                inbox.take(said);
             }
         }
-        desk.tidy();
+        inbox.tidy();
     }
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What lies on the writer's desk.
+/// What the writer has been told and has not done yet.
 #[derive(Default)]
 struct Inbox {
     versions: HashMap<PolicyId, String>,
@@ -231,31 +231,31 @@ mod tests {
     #[test]
     fn a_version_is_tried_once_and_the_next_one_again_until_it_says_so() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut desk = Inbox::default();
-        desk.take(seen("1", None));
-        desk.take(say(1));
-        let first = desk.next(now).unwrap();
+        let mut inbox = Inbox::default();
+        inbox.take(seen("1", None));
+        inbox.take(say(1));
+        let first = inbox.next(now).unwrap();
         assert_eq!((&*first.version, &*first.uid, first.status.observed_generation), ("1", "u", Some(1)));
         // Refused as a conflict: nothing to do until the object is seen again.
-        assert!(desk.next(now).is_none());
-        desk.take(seen("2", None));
-        assert_eq!(desk.next(now).unwrap().version, "2");
+        assert!(inbox.next(now).is_none());
+        inbox.take(seen("2", None));
+        assert_eq!(inbox.next(now).unwrap().version, "2");
         // The other replica was first.
-        desk.take(seen("3", Some(first.status)));
-        assert!(desk.next(now).is_none());
-        desk.take(seen("4", None));
-        assert!(desk.next(now).is_none(), "what was said is not said again");
+        inbox.take(seen("3", Some(first.status)));
+        assert!(inbox.next(now).is_none());
+        inbox.take(seen("4", None));
+        assert!(inbox.next(now).is_none(), "what was said is not said again");
     }
 
     #[test]
     fn a_policy_that_is_gone_needs_no_status() {
-        let mut desk = Inbox::default();
-        desk.take(seen("1", None));
-        desk.take(say(1));
-        desk.take(Instruction::Gone(id()));
-        assert!(desk.next(Timestamp::UNIX_EPOCH).is_none());
-        assert!(desk.versions.is_empty() && desk.pending.is_empty());
-        desk.tidy();
-        assert_eq!((desk.pending.capacity(), desk.ready.capacity()), (0, 0));
+        let mut inbox = Inbox::default();
+        inbox.take(seen("1", None));
+        inbox.take(say(1));
+        inbox.take(Instruction::Gone(id()));
+        assert!(inbox.next(Timestamp::UNIX_EPOCH).is_none());
+        assert!(inbox.versions.is_empty() && inbox.pending.is_empty());
+        inbox.tidy();
+        assert_eq!((inbox.pending.capacity(), inbox.ready.capacity()), (0, 0));
     }
 }
